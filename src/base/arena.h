@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/arena.h - one aligned block of memory, handed out from the bottom up. */
+#ifndef DX_BASE_ARENA_H
+#define DX_BASE_ARENA_H
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+
+/* With base == NULL the arena only counts: run the same placing code twice,
+   once to measure (peak), once for real. Debug builds hand out NaN. */
+typedef struct {
+  unsigned char *base; /* NULL while measuring */
+  size_t used, size, peak;
+} dx_arena;
+
+dx_error *dx_arena_create(size_t size, dx_arena *a) DX_MUST_CHECK; /* Local */
+void dx_arena_destroy(dx_arena *a);
+/* n floats, 64-byte aligned; NULL while measuring. Asserts that they fit. */
+float *dx_arena_floats(dx_arena *a, int64_t n);
+
+static inline size_t dx_arena_mark(const dx_arena *a) { return a->used; }
+static inline void dx_arena_release(dx_arena *a, size_t mark) { a->used = mark; }
+#endif

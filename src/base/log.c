@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/log.c - see log.h. */
+#include "base/log.h"
+
+#include <stdarg.h>
+
+static const char *const prefix[] = {"diffx: error: ", "diffx: warning: ", "", "debug: "};
+
+void dx_log_say(dx_log *log, dx_log_level level, const char *fmt, ...)
+{
+  FILE *to[2] = {log->screen, log->file};
+  va_list ap;
+
+  if (level > log->level) return;
+  if (log->line_open && log->screen) fputs("\r\033[K", log->screen);
+  log->line_open = false;
+  for (int i = 0; i < 2; i++) {
+    if (!to[i]) continue;
+    fputs(prefix[level], to[i]);
+    va_start(ap, fmt);
+    vfprintf(to[i], fmt, ap);
+    va_end(ap);
+    fputc('\n', to[i]);
+    fflush(to[i]);
+  }
+}
+
+void dx_log_progress(dx_log *log, const char *fmt, ...)
+{
+  va_list ap;
+
+  if (!log->terminal || !log->screen) return;
+  fputs("\r\033[K", log->screen);
+  va_start(ap, fmt);
+  vfprintf(log->screen, fmt, ap);
+  va_end(ap);
+  fflush(log->screen);
+  log->line_open = true;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/log.h - messages for people. Metrics go to HDF5, not here. */
+#ifndef DX_BASE_LOG_H
+#define DX_BASE_LOG_H
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef enum { DX_LOG_ERROR, DX_LOG_WARN, DX_LOG_INFO, DX_LOG_DEBUG } dx_log_level;
+
+/* Where messages go. One per rank, made at the start, given to who speaks. */
+typedef struct {
+  dx_log_level level; /* messages above are dropped; ranks other than 0 are set to DX_LOG_WARN */
+  FILE *screen;       /* stderr; NULL for silence */
+  FILE *file;         /* log.txt of the run on rank 0, or NULL */
+  bool terminal;      /* screen is a terminal: a live progress line may be drawn */
+  bool line_open;     /* a progress line stands on the screen */
+} dx_log;
+
+/* One line: lower case, values apart by a blank. Local. */
+void dx_log_say(dx_log *log, dx_log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Draw over the last progress line; does nothing unless on a terminal. Local. */
+void dx_log_progress(dx_log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* comm/comm.h - the ranks of a run: start, stop, agree, and a few exchanges.
+
+   Every function here is Collective unless it says Local. MPI keeps its
+   default handler, which ends the whole job; so these calls return no errors
+   but verdicts. Only the main thread calls them. */
+#ifndef DX_COMM_COMM_H
+#define DX_COMM_COMM_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+
+typedef struct dx_comm dx_comm;
+
+dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out) DX_MUST_CHECK;
+void dx_comm_stop(dx_comm *c); /* NULL is fine */
+
+int dx_comm_rank(const dx_comm *c);                /* Local */
+int dx_comm_size(const dx_comm *c);                /* Local */
+int dx_comm_node_size(const dx_comm *c);           /* Local: ranks on this node */
+int dx_comm_nodes(const dx_comm *c);               /* Local: nodes of the job */
+const char *dx_comm_host(const dx_comm *c);        /* Local */
+const char *dx_comm_version(void);                 /* Local; starts nothing */
+
+/* Ranks of this node whose affinity mask equals ours, and our place among them:
+   they share its cores. */
+void dx_comm_sharers(const dx_comm *c, int *sharers, int *place); /* Local */
+
+/* Every rank hands in its own result (NULL or an error) and gets the same
+   verdict back, that of the lowest rank that failed, with "rank R: " before it
+   when there are several ranks. Takes ownership of mine. */
+dx_error *dx_comm_agree(const dx_comm *c, dx_error *mine) DX_MUST_CHECK;
+
+void dx_comm_barrier(const dx_comm *c);
+void dx_comm_broadcast(const dx_comm *c, void *bytes, size_t size); /* from rank 0 */
+/* Rank 0's NUL-ended text to all: *text is malloc'd on the others (NULL stays NULL). */
+dx_error *dx_comm_broadcast_text(const dx_comm *c, char **text) DX_MUST_CHECK;
+uint64_t dx_comm_sum_u64(const dx_comm *c, uint64_t mine); /* modulo 2^64: any order, one answer */
+int64_t dx_comm_max_i64(const dx_comm *c, int64_t mine);
+int64_t dx_comm_min_i64(const dx_comm *c, int64_t mine);
+
+/* Blocks of bytes; counts and offsets in units of `unit` bytes, one per rank.
+   A count of zero is fine on any rank. */
+void dx_comm_gather(const dx_comm *c, const void *mine, int64_t n, void *all,
+                    const int64_t *counts, const int64_t *offsets, size_t unit); /* to rank 0 */
+/* mine may already stand at its place in all. */
+void dx_comm_all_gather(const dx_comm *c, const void *mine, int64_t n, void *all,
+                        const int64_t *counts, const int64_t *offsets, size_t unit);
+
+/* All-to-all of byte blocks, in the background: start, do other work, finish. The
+   buffers and the count arrays must stand until then. One exchange at a time per handle. */
+typedef struct dx_exchange dx_exchange;
+dx_error *dx_exchange_create(const dx_comm *c, dx_exchange **out) DX_MUST_CHECK; /* Local */
+void dx_exchange_start(dx_exchange *x, const void *send, const int64_t *send_counts,
+                       const int64_t *send_offsets, void *receive, const int64_t *receive_counts,
+                       const int64_t *receive_offsets); /* bytes */
+void dx_exchange_finish(dx_exchange *x); /* nothing under way: returns at once */
+void dx_exchange_destroy(dx_exchange *x);
+
+/* Contiguous share of n things for one of `parts`: the first n mod parts get one more.  Local */
+static inline int64_t dx_share_first(int64_t n, int64_t parts, int64_t part)
+{
+  return n / parts * part + (part < n % parts ? part : n % parts);
+}
+
+/* The watchdog: while armed, a rank that says nothing for limit seconds ends the
+   job with status 6, naming the rank and the last thing it said.  Local */
+void dx_watch_start(const dx_comm *c, double limit_seconds); /* 0: no watchdog */
+void dx_watch_say(const char *operation);                    /* a literal; cheap */
+void dx_watch_stop(void);
+
+/* End the whole job now: for what cannot be told in an orderly way.  Local */
+_Noreturn void dx_comm_panic(const dx_comm *c, dx_code code, const char *what);
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config/config.h - an experiment file becomes plain structs.
+
+   Reading goes in two stages, since some keys decide which others exist
+   (model.kind): parse to a flat list of keys, look at a few, then fill the
+   structs of all sections at once and report every mistake in one error. */
+#ifndef DX_CONFIG_CONFIG_H
+#define DX_CONFIG_CONFIG_H
+#include <stdio.h>
+#include "base/error.h"
+#include "base/option.h"
+
+/* A table of options under a prefix and the struct that it fills. */
+typedef struct {
+  const char *prefix;        /* "train", "" for keys at the top */
+  const dx_option *options;
+  void *into;                /* NULL: known, but not chosen in this experiment: its
+                                keys are refused with the words of `only_with` */
+  const char *only_with;     /* "model.kind: mlp", or NULL */
+} dx_section;
+
+/* The keys of an experiment as they were written, each with its place. */
+typedef struct dx_keys dx_keys;
+
+/* Parse YAML text: mappings of scalars and flow or block lists of scalars, two
+   levels of mappings at the most. name stands in messages (a file name).
+   Refused with line and column: empty, binary (NUL, not UTF-8), not YAML, deeper,
+   a key twice, anchors/aliases/tags, several documents, over 1 MiB.  Local */
+dx_error *dx_keys_parse(const char *name, const char *text, size_t size,
+                        dx_keys **out) DX_MUST_CHECK;
+/* Add or replace one key from the command line, "train.steps=200".  Local */
+dx_error *dx_keys_assign(dx_keys *keys, const char *assignment) DX_MUST_CHECK;
+/* The text of a key as written, or NULL. */
+const char *dx_keys_text(const dx_keys *keys, const char *key);
+void dx_keys_destroy(dx_keys *keys);
+
+/* Presets, then the keys, into all sections. Every wrong key is reported, one
+   line each: "cifar.yaml:14: model.dropot is not a key; did you mean
+   model.dropout?", "points.yaml:9: train.rate is -1; allowed: a number from 0 to 1".
+   check (may be NULL) may add what a single row cannot see: it is called when all
+   rows are good. Code DX_E_CONFIG.  Local */
+dx_error *dx_keys_fill(const dx_keys *keys, const dx_section *sections, int count) DX_MUST_CHECK;
+/* "points.yaml:9" for messages about a key's value; "command line" or "preset"
+   where it came from there. Owned by keys. */
+const char *dx_keys_place(const dx_keys *keys, const char *key);
+
+/* The resolved experiment as YAML text (malloc'd, owned by the caller): chosen
+   sections only, rows in table order; roles: bit mask of 1 << dx_option_role.  Local */
+dx_error *dx_sections_print(const dx_section *sections, int count, unsigned roles,
+                            char **out) DX_MUST_CHECK;
+/* Which keys differ between two printed texts: "train.batch (64 there, 32 here)",
+   joined by ", " (malloc'd; empty when none). Keys whose row in sections has the
+   role DX_FREE are passed over.  Local */
+dx_error *dx_sections_differ(const dx_section *sections, int count, const char *theirs,
+                             const char *ours, char **out) DX_MUST_CHECK;
+
+/* One option's help, as `diffx help KEY` prints it, and the table of one section as
+   Markdown for doc/options.md, to the stream.  Local */
+void dx_option_help(const dx_section *section, const dx_option *o, FILE *to);
+void dx_section_markdown(const dx_section *section, FILE *to);
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* diffusion/process.h - the Gaussian process of DDPM: coefficients and KL terms.
+
+   t = 1..T as in the papers; arrays by t have T rows, row t - 1 belongs to t.
+   All in double; cast at use. Ho et al. 2020, eq. 4-7. */
+#ifndef DX_DIFFUSION_PROCESS_H
+#define DX_DIFFUSION_PROCESS_H
+#include "base/error.h"
+#include "base/option.h"
+#include "diffusion/schedule.h"
+#include "kernel/kernel.h"
+
+/* process.*: common keys (those of the schedule follow). */
+typedef struct {
+  char schedule[32];
+  int64_t timesteps;
+  char decoder_variance[16];  /* "auto" | "clipped" | "beta" | "optimal" */
+} dx_process_config;
+extern const dx_option dx_process_options[];
+
+typedef enum { DX_VARIANCE_SMALL, DX_VARIANCE_LARGE } dx_variance;
+
+typedef struct {
+  int64_t timesteps;
+  double *beta, *abar, *abar_prev;  /* abar_prev[0] = 1 */
+  double *post_var;                 /* beta~_t, 0 at t = 1 */
+  double *post_log;                 /* log beta~_t, clipped: row 0 takes row 1's */
+  double *c1, *c2;                  /* mu~ = c1 x0 + c2 x_t */
+  double *var, *log_var;            /* of p(x_{t-1} | x_t), the objective's choice */
+  double *memory;                   /* owns all of the above */
+} dx_process;
+
+/* variance: which reverse variance fills var.  Local */
+dx_error *dx_process_create(const dx_process_config *c, const dx_schedule *s,
+                            const void *schedule_config, dx_variance variance,
+                            dx_process *out) DX_MUST_CHECK;
+void dx_process_destroy(dx_process *p);
+
+/* log-SNR of step t: log(abar_t / (1 - abar_t)). */
+double dx_process_log_snr(const dx_process *p, int64_t t);
+
+/* How x_1 becomes x_0 for real-valued data: a Gaussian density of that variance around
+   x0hat, in normalised units; log_scale: log |scale| per dimension, so that nats refer to
+   the data as they stand in the file. */
+typedef struct { double variance, log_scale; } dx_decoder;
+typedef enum { DX_DECODER_CLIPPED, DX_DECODER_BETA, DX_DECODER_OPTIMAL } dx_decoder_kind;
+/* "auto" is optimal for real-valued data. */
+dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c);
+/* The variance of kind; optimal: of the given mean squared error of x0 at t = 1. */
+double dx_decoder_variance(const dx_process *p, dx_decoder_kind kind, double x0_mse);
+
+/* One term of the bound for one example, in nats, all dimensions summed, given
+   x0_sq = sum of (x0 - x0hat)^2:
+     t >= 2: KL(q(x_{t-1}|x_t,x0) || p) = D/2 (-1 + log_var - log beta~ + beta~/var) + c1^2 x0_sq / (2 var)
+     t  = 1: -log N(x0; x0hat, decoder.variance) + D log_scale */
+double dx_process_vb(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double x0_sq);
+/* Its expectation when E (x0 - x0hat)^2 = v per dimension: for oracles. */
+double dx_process_vb_expected(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double v);
+/* L_T = KL(q(x_T|x0) || N(0, I)) for one example with sum of squares x0_sq_norm (nats). */
+double dx_process_prior(const dx_process *p, int64_t D, double x0_sq_norm);
+#endif

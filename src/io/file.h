@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io/file.h - plain files: whole reads, atomic writes, folders, the run's lock. All Local. */
+#ifndef DX_IO_FILE_H
+#define DX_IO_FILE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/error.h"
+
+/* The whole file as a NUL-ended block (malloc'd, owned by the caller); refused above limit bytes. */
+dx_error *dx_file_read(const char *path, size_t limit, char **text, size_t *size) DX_MUST_CHECK;
+/* All bytes or an error: temporary name beside it, write, fsync, rename, fsync of the folder. */
+dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size) DX_MUST_CHECK;
+bool dx_file_exists(const char *path);
+/* Make a folder and those above it; fine if there. The error names the folder that failed. */
+dx_error *dx_folder_make(const char *path) DX_MUST_CHECK;
+/* Free bytes for us on the file system of path; -1 where it cannot be told. */
+int64_t dx_folder_free_bytes(const char *path);
+
+/* The lock of a run folder: RUN/lock tells host, process, process start and job id.
+   Taken: DX_E_IO with who holds it and since when. A stale one (same host and no such
+   process any more, or another host and not touched for 10 minutes) is taken over;
+   *notice is then a malloc'd sentence about it, else NULL. */
+typedef struct dx_lock dx_lock;
+dx_error *dx_lock_take(const char *folder, dx_lock **out, char **notice) DX_MUST_CHECK;
+void dx_lock_touch(dx_lock *l);   /* at least once a minute while the run goes on */
+void dx_lock_release(dx_lock *l); /* removes the file; NULL is fine */
+
+/* An append-only journal of records, each with length, kind and checksum. Reading stops
+   at the first torn or damaged record; writing goes on from there. */
+typedef struct dx_journal dx_journal;
+typedef dx_error *(*dx_journal_fn)(void *ctx, uint32_t kind, const void *bytes, size_t size);
+/* Open for appending; gives every good record to fn first (fn NULL: skip), cuts the rest. */
+dx_error *dx_journal_open(const char *path, dx_journal_fn fn, void *ctx, dx_journal **out) DX_MUST_CHECK;
+dx_error *dx_journal_append(dx_journal *j, uint32_t kind, const void *bytes, size_t size) DX_MUST_CHECK;
+dx_error *dx_journal_sync(dx_journal *j) DX_MUST_CHECK;  /* to the disk */
+/* Start again with an empty file (the caller appends what it keeps). Atomic: until
+   dx_journal_commit the old content stands. */
+dx_error *dx_journal_restart(dx_journal *j) DX_MUST_CHECK;
+dx_error *dx_journal_commit(dx_journal *j) DX_MUST_CHECK;
+void dx_journal_close(dx_journal *j);
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io/h5.h - the HDF5 calls of diffx behind plain C types.
+
+   Writing: a file is built in memory (core driver) and put on disk whole by
+   dx_h5_save, so a full disk, a kill or a crash leaves the old file or the new
+   one, and no HDF5 object is left that cannot be closed. Object times are not
+   stored: equal content gives equal bytes. Reading: serial driver, by one rank,
+   or a hyperslab by every rank (dx_h5_open_parallel, independent transfers). */
+#ifndef DX_IO_H5_H
+#define DX_IO_H5_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "comm/comm.h"
+
+typedef enum { DX_H5_U8, DX_H5_I32, DX_H5_I64, DX_H5_U64, DX_H5_F32, DX_H5_F64, DX_H5_TEXT } dx_h5_type;
+enum { DX_H5_RANK_MAX = 8 };
+
+typedef struct dx_h5 dx_h5;
+
+/* What a dataset is: its path and how it reads. */
+typedef struct {
+  dx_h5_type type;
+  int rank;                      /* 0: a scalar */
+  int64_t dim[DX_H5_RANK_MAX];
+} dx_h5_info;
+
+/* --- writing ------------------------------------------------------------- Local */
+dx_error *dx_h5_create(dx_h5 **out) DX_MUST_CHECK;
+/* How rows are stored: NULL for contiguous. */
+typedef struct { int64_t rows_per_chunk; bool compress; } dx_h5_storage; /* with shuffle and fletcher32 */
+/* A dataset at path (groups are made on the way). units and description become attributes.
+   data NULL: space is made, filled later by dx_h5_write_rows. */
+dx_error *dx_h5_write(dx_h5 *f, const char *path, const dx_h5_info *info, const void *data,
+                      const char *units, const char *description,
+                      const dx_h5_storage *storage) DX_MUST_CHECK;
+/* Rows [first, first + n) of its first dimension. */
+dx_error *dx_h5_write_rows(dx_h5 *f, const char *path, int64_t first, int64_t n,
+                           const void *data) DX_MUST_CHECK;
+/* Make dataset `scale` (1-D) the dimension scale of dimension `dim` of `path`, under that name. */
+dx_error *dx_h5_attach_scale(dx_h5 *f, const char *path, int dim, const char *scale,
+                             const char *name) DX_MUST_CHECK;
+/* Attributes of the object at path ("/" for the file). */
+dx_error *dx_h5_set_int(dx_h5 *f, const char *path, const char *name, int64_t v) DX_MUST_CHECK;
+dx_error *dx_h5_set_real(dx_h5 *f, const char *path, const char *name, double v) DX_MUST_CHECK;
+dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const char *v) DX_MUST_CHECK;
+/* Put the file on disk under path: temporary name beside it, write, fsync, rename, fsync of
+   the folder. After an error no temporary file is left and an older file stands untouched. */
+dx_error *dx_h5_save(dx_h5 *f, const char *path) DX_MUST_CHECK;
+
+/* --- reading ------------------------------------------------------------- Local */
+/* The error tells apart: not there, not readable, not HDF5, truncated. */
+dx_error *dx_h5_open(const char *path, dx_h5 **out) DX_MUST_CHECK;
+bool dx_h5_has(dx_h5 *f, const char *path);
+bool dx_h5_has_attr(dx_h5 *f, const char *path, const char *name);
+/* type is the nearest of ours: 8-bit unsigned, 32/64-bit integer or float, text. */
+dx_error *dx_h5_look(dx_h5 *f, const char *path, dx_h5_info *info) DX_MUST_CHECK;
+/* The whole dataset, converted to type, into out (owned by the caller, large enough). */
+dx_error *dx_h5_read(dx_h5 *f, const char *path, dx_h5_type type, void *out) DX_MUST_CHECK;
+dx_error *dx_h5_read_rows(dx_h5 *f, const char *path, dx_h5_type type, int64_t first, int64_t n,
+                          void *out) DX_MUST_CHECK;
+dx_error *dx_h5_get_int(dx_h5 *f, const char *path, const char *name, int64_t *v) DX_MUST_CHECK;
+dx_error *dx_h5_get_real(dx_h5 *f, const char *path, const char *name, double *v) DX_MUST_CHECK;
+/* malloc'd, owned by the caller. */
+dx_error *dx_h5_get_text(dx_h5 *f, const char *path, const char *name, char **v) DX_MUST_CHECK;
+/* Names of the members of a group, sorted; each malloc'd, and the array. */
+dx_error *dx_h5_list(dx_h5 *f, const char *group, char ***names, int *count) DX_MUST_CHECK;
+
+/* Collective. Every rank opens the same file for reading with the MPI-IO driver;
+   dx_h5_read_rows is then independent: any rank, any rows, any number of times. */
+dx_error *dx_h5_open_parallel(const dx_comm *c, const char *path, dx_h5 **out) DX_MUST_CHECK;
+
+/* NULL is fine. Of a parallel file: Collective. */
+void dx_h5_close(dx_h5 *f);
+const char *dx_h5_version(void);
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel/kernel.h - the float loops, as one table, and the door to BLIS.
+
+   Kernels see pointers and sizes: no shapes, no MPI, no errors, no memory.
+   ref fills every slot with plain C; avx2 and avx512 (one source compiled
+   twice) replace the slots that they speed up. EVERY set gives the same bits:
+   the order of each sum is written down below, fma stands only where the
+   comment says fma, and no libm function but sqrt, fma, floor is called. */
+#ifndef DX_KERNEL_KERNEL_H
+#define DX_KERNEL_KERNEL_H
+#include <stdint.h>
+#include "base/error.h"
+
+/* What one Adam step needs (all float32); see adam below. */
+typedef struct {
+  float rate;         /* learning rate x sqrt(1 - beta2^k) / (1 - beta1^k) folded by the caller: see adam */
+  float beta1, beta2;
+  float eps;          /* already scaled by sqrt(1 - beta2^k) */
+  float decay;        /* AdamW: 1 - rate x weight decay */
+  float grad_scale;   /* gradient is multiplied by this first (clip) */
+  float ema;          /* e = ema e + (1 - ema) w */
+} dx_adam;
+
+/* What gemm does to C. */
+typedef enum {
+  DX_GEMM_SET,      /* C  = A B */
+  DX_GEMM_ADD,      /* C += A B : the sum starts with the old C */
+  DX_GEMM_BIAS,     /* C  = bias + A B : the sum starts with bias[j] */
+  DX_GEMM_BIAS_RELU /* C  = max(0, bias + A B) */
+} dx_gemm_mode;
+
+/* Lanes of sums over long vectors: element i goes to lane i mod 16, each lane
+   adds in order of i, then lanes l and l+8 are added, l and l+4, l+2, l+1. */
+#define DX_KERNELS(X)                                                                             \
+  /* Small products without packing. A (m,k) with any strides; B (k,n) and C (m,n) with rows      \
+     rb and rc floats apart. c_ij = fma(a_il, b_lj, c_ij) for l = 0..k-1 in this order,           \
+     starting with 0, the old c_ij or bias[j]. */                                                 \
+  X(gemm, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas,       \
+                 const float *b, int64_t rb, float *c, int64_t rc, const float *bias,             \
+                 dx_gemm_mode mode))                                                              \
+  /* y (n,m) = transpose of x (m,n); rows rx and ry floats apart. */                              \
+  X(transpose, void, (int64_t m, int64_t n, const float *x, int64_t rx, float *y, int64_t ry))    \
+  /* gx = gy where y > 0, else 0 (y: the output of the ReLU). gx may be gy. */                    \
+  X(relu_backward, void, (int64_t n, const float *y, const float *gy, float *gx))                 \
+  /* s[j] += x[0][j] + x[1][j] + ...: rows added to s one after the other. */                     \
+  X(add_rows, void, (int64_t m, int64_t n, const float *x, int64_t rx, float *s))                 \
+  X(add, void, (int64_t n, const float *a, const float *b, float *y)) /* y = a + b; y may be a */ \
+  /* y = p a + q b, as fma(p, a, q * b). y may be a or b. */                                      \
+  X(mix, void, (int64_t n, float p, const float *a, float q, const float *b, float *y))           \
+  /* y = shift + scale x of 8-bit data, fma(scale, x, shift). */                                  \
+  X(from_u8, void, (int64_t n, float scale, float shift, const uint8_t *x, float *y))             \
+  /* Sum of x_i^2 and of (a_i - b_i)^2: each float (difference) widened to double first, squared, \
+     added lane by lane as above (product, then sum: no fma). */                                  \
+  X(sum_squares, double, (int64_t n, const float *x))                                             \
+  X(sum_squared_diff, double, (int64_t n, const float *a, const float *b))                        \
+  /* Adam(W) with moments m1, m2 and the moving average e (NULL: none), in place:                 \
+     g' = grad_scale g;  m1 = fma(beta1, m1, (1-beta1) g');                                       \
+     m2 = fma(beta2, m2, (1-beta2) (g' g'));  w' = decay w;                                       \
+     w = w' - rate m1 / (sqrt(m2) + eps);  e = fma(ema, e, (1-ema) w). */                         \
+  X(adam, void, (int64_t n, const dx_adam *p, const float *g, float *w, float *m1, float *m2,     \
+                 float *e))                                                                       \
+  /* Standard normals by Box-Muller from Philox4x32-10. Row r (of rows) has n numbers at          \
+     out + r n; its counter is ctr with index[r] in word 1 (index NULL: ctr as it is, rows 1),    \
+     element j comes from block ctr[0] + j/4, whose words w0..w3 give, in double,                 \
+     u = (w0 + 1) 2^-32, v = w1 2^-32, r = sqrt(-2 ln u): r cos 2 pi v, r sin 2 pi v,             \
+     and the same of w2, w3; then rounded to float. |z| <= 6.66. */                               \
+  X(normals, void, (const uint32_t key[2], const uint32_t ctr[4], int64_t rows,                   \
+                    const uint32_t *index, int64_t n, float *out))
+
+typedef struct {
+  const char *name; /* "portable", "avx2", "avx512" */
+#define X(name, result, args) result (*name) args;
+  DX_KERNELS(X)
+#undef X
+} dx_kernels;
+
+void dx_kernels_ref(dx_kernels *k);    /* plain C: fills every slot; the set "portable" */
+void dx_kernels_avx2(dx_kernels *k);   /* replace the slots that they speed up */
+void dx_kernels_avx512(dx_kernels *k);
+
+/* The sets of this build that this processor can run, slowest first: 1..3 names
+   into names[3]. Starts neither BLIS nor MPI. Local */
+int dx_kernels_available(const char *names[3]);
+/* Fill k with the set of that name; DX_E_CONFIG where it is not available. Local */
+dx_error *dx_kernels_select(const char *name, dx_kernels *k) DX_MUST_CHECK;
+
+/* Pin BLIS to the kernel set that belongs to `ours` ("portable": generic,
+   "avx2": haswell, "avx512": skx), found by name in this BLIS, then start it and
+   check what it runs; ours NULL: let BLIS choose for this processor.
+   Must come before any other BLIS call; once per process. Local */
+dx_error *dx_blis_start(const char *ours) DX_MUST_CHECK;
+const char *dx_blis_kernels(void); /* name of the set that BLIS runs, such as "zen3" */
+const char *dx_blis_version(void); /* starts nothing */
+
+/* Vendor and level of this processor in a few words, equal on machines on which
+   BLIS and dx_kernels_available choose alike: what ranks compare. Local */
+void dx_cpu_describe(char *text, int room);
+
+/* C = alpha A B + beta C through BLIS with one thread, whatever BLIS_NUM_THREADS says.
+   A (m,k), B (k,n) with any strides; C (m,n) with rows rc floats apart. Local */
+void dx_gemm_blis(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t ras,
+                  int64_t cas, const float *b, int64_t rbs, int64_t cbs, float beta, float *c,
+                  int64_t rc);
+
+/* Rounding to nearest, denormals kept: the mode that every worker sets at the
+   start of a parallel region, so that no library's setting reaches the bits. */
+void dx_float_mode(void);
+/* NULL when the mode is as dx_float_mode sets it, else what differs. */
+const char *dx_float_mode_wrong(void);
+#endif
