@@ -21,7 +21,7 @@ int dx_comm_size(const dx_comm *c);                /* Local */
 int dx_comm_node_size(const dx_comm *c);           /* Local: ranks on this node */
 int dx_comm_nodes(const dx_comm *c);               /* Local: nodes of the job */
 const char *dx_comm_host(const dx_comm *c);        /* Local */
-const char *dx_comm_version(void);                 /* Local; starts nothing */
+void dx_comm_version(char *text, int room);        /* Local; starts nothing: "Open MPI v4.1.4" */
 
 /* Ranks of this node whose affinity mask equals ours, and our place among them:
    they share its cores. */
@@ -47,6 +47,14 @@ void dx_comm_gather(const dx_comm *c, const void *mine, int64_t n, void *all,
 /* mine may already stand at its place in all. */
 void dx_comm_all_gather(const dx_comm *c, const void *mine, int64_t n, void *all,
                         const int64_t *counts, const int64_t *offsets, size_t unit);
+
+/* Slices of float vectors sent and received, all at once; every send has its receive on
+   the other side with the same tag. Not to oneself. requests: room for sends + receives
+   of dx_comm_request_size bytes each, so that a step allocates nothing. */
+typedef struct { float *floats; int64_t count; int rank, tag; } dx_slice;
+void dx_comm_slices(const dx_comm *c, const dx_slice *send, int sends, const dx_slice *receive,
+                    int receives, void *requests);
+size_t dx_comm_request_size(void); /* Local */
 
 /* All-to-all of byte blocks, in the background: start, do other work, finish. The
    buffers and the count arrays must stand until then. One exchange at a time per handle. */

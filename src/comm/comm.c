@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* comm/comm.c - see comm.h. */
+#define _GNU_SOURCE /* sched_getaffinity */
+#include "comm/comm.h"
+
+#include <limits.h>
+#include <mpi.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct dx_comm {
+  MPI_Comm mpi;
+  int rank, size, node_size, nodes;
+  int sharers, place;          /* ranks with our affinity mask, our place among them */
+  int *count, *offset;         /* room for the int counts of one exchange */
+  char host[256];
+};
+
+struct dx_exchange {
+  const dx_comm *comm;
+  MPI_Request request;
+  int *counts;                 /* 4 x size: send counts, offsets, receive counts, offsets */
+};
+
+_Noreturn void dx_comm_panic(const dx_comm *c, dx_code code, const char *what)
+{
+  fprintf(stderr, "diffx: error: rank %d: %s\n", c ? c->rank : -1, what);
+  fflush(stderr);
+  MPI_Abort(MPI_COMM_WORLD, (int)code);
+  abort();
+}
+
+static int narrow(int64_t n)
+{
+  if (n < 0 || n > INT_MAX) dx_comm_panic(NULL, DX_E_INTERNAL, "a count is too large for MPI");
+  return (int)n;
+}
+
+/* Ranks of this node, and those among them bound to the same cores. */
+static void look_at_node(dx_comm *c)
+{
+  MPI_Comm node;
+  cpu_set_t mine, *all;
+  int here, leader;
+
+  MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &node);
+  MPI_Comm_size(node, &c->node_size);
+  MPI_Comm_rank(node, &here);
+  CPU_ZERO(&mine);
+  if (sched_getaffinity(0, sizeof mine, &mine)) CPU_SET(0, &mine);
+  all = malloc((size_t)c->node_size * sizeof *all);
+  if (!all) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
+  MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node);
+  for (int i = 0; i < c->node_size; i++) {
+    if (!CPU_EQUAL(&mine, &all[i])) continue;
+    c->sharers++;
+    if (i < here) c->place++;
+  }
+  free(all);
+  leader = here == 0;
+  MPI_Allreduce(&leader, &c->nodes, 1, MPI_INT, MPI_SUM, c->mpi);
+  MPI_Comm_free(&node);
+}
+
+dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out)
+{
+  int got;
+  dx_comm *c = calloc(1, sizeof *c);
+
+  MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &got);
+  if (!c) dx_comm_panic(NULL, DX_E_INTERNAL, "out of memory at start");
+  if (got < MPI_THREAD_FUNNELED)
+    dx_comm_panic(NULL, DX_E_INTERNAL, "this MPI gives no MPI_THREAD_FUNNELED");
+  MPI_Comm_dup(MPI_COMM_WORLD, &c->mpi);
+  MPI_Comm_rank(c->mpi, &c->rank);
+  MPI_Comm_size(c->mpi, &c->size);
+  if (gethostname(c->host, sizeof c->host - 1)) strcpy(c->host, "unknown");
+  c->count = calloc((size_t)c->size, sizeof *c->count);
+  c->offset = calloc((size_t)c->size, sizeof *c->offset);
+  if (!c->count || !c->offset) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
+  look_at_node(c);
+  *out = c;
+  return NULL;
+}
+
+void dx_comm_stop(dx_comm *c)
+{
+  if (!c) return;
+  MPI_Comm_free(&c->mpi);
+  free(c->count);
+  free(c->offset);
+  free(c);
+  MPI_Finalize();
+}
+
+int dx_comm_rank(const dx_comm *c) { return c->rank; }
+int dx_comm_size(const dx_comm *c) { return c->size; }
+int dx_comm_node_size(const dx_comm *c) { return c->node_size; }
+int dx_comm_nodes(const dx_comm *c) { return c->nodes; }
+const char *dx_comm_host(const dx_comm *c) { return c->host; }
+
+void dx_comm_sharers(const dx_comm *c, int *sharers, int *place)
+{
+  *sharers = c->sharers;
+  *place = c->place;
+}
+
+void dx_comm_version(char *text, int room)
+{
+  char whole[MPI_MAX_LIBRARY_VERSION_STRING];
+  int n;
+
+  MPI_Get_library_version(whole, &n); /* allowed before MPI_Init */
+  whole[strcspn(whole, ",\n")] = '\0';
+  snprintf(text, (size_t)room, "%s", whole);
+}
+
+dx_error *dx_comm_agree(const dx_comm *c, dx_error *mine)
+{
+  int first = mine ? c->rank : c->size, head[2] = {0, 0};
+  dx_error *verdict;
+  char *text;
+
+  if (c->size == 1) return mine;
+  MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, c->mpi);
+  if (first == c->size) return NULL; /* nobody failed */
+
+  if (c->rank == first) {
+    mine = dx_error_in(mine, "rank %d", c->rank);
+    head[0] = (int)dx_error_code(mine);
+    head[1] = (int)strlen(dx_error_text(mine)) + 1;
+  }
+  MPI_Bcast(head, 2, MPI_INT, first, c->mpi);
+  text = calloc(1, (size_t)head[1]);
+  if (!text) dx_comm_panic(c, DX_E_INTERNAL, "out of memory while agreeing on an error");
+  if (c->rank == first) memcpy(text, dx_error_text(mine), (size_t)head[1]);
+  MPI_Bcast(text, head[1], MPI_CHAR, first, c->mpi);
+  dx_error_free(mine);
+  verdict = dx_error_copy((dx_code)head[0], text);
+  free(text);
+  return verdict;
+}
+
+void dx_comm_barrier(const dx_comm *c) { MPI_Barrier(c->mpi); }
+
+void dx_comm_broadcast(const dx_comm *c, void *bytes, size_t size)
+{
+  const size_t most = (size_t)1 << 30;
+  char *p = bytes;
+
+  for (size_t at = 0; at < size; at += most)
+    MPI_Bcast(p + at, narrow((int64_t)(size - at < most ? size - at : most)), MPI_BYTE, 0, c->mpi);
+}
+
+dx_error *dx_comm_broadcast_text(const dx_comm *c, char **text)
+{
+  int64_t n = c->rank == 0 && *text ? (int64_t)strlen(*text) + 1 : 0;
+  dx_error *err = NULL;
+
+  dx_comm_broadcast(c, &n, sizeof n);
+  if (c->rank) {
+    *text = n ? malloc((size_t)n) : NULL;
+    if (n && !*text) err = DX_FAIL(INTERNAL, "no memory for a text of %lld bytes", (long long)n);
+  }
+  DX_TRY(dx_comm_agree(c, err));
+  dx_comm_broadcast(c, *text, (size_t)n);
+  return NULL;
+}
+
+uint64_t dx_comm_sum_u64(const dx_comm *c, uint64_t mine)
+{
+  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_UINT64_T, MPI_SUM, c->mpi);
+  return mine;
+}
+
+int64_t dx_comm_max_i64(const dx_comm *c, int64_t mine)
+{
+  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT64_T, MPI_MAX, c->mpi);
+  return mine;
+}
+
+int64_t dx_comm_min_i64(const dx_comm *c, int64_t mine)
+{
+  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT64_T, MPI_MIN, c->mpi);
+  return mine;
+}
+
+/* The widest MPI type of that many bytes: MPI's counts are ints. */
+static MPI_Datatype type_of(size_t unit, int64_t *factor)
+{
+  *factor = 1;
+  if (unit == sizeof(double)) return MPI_DOUBLE;
+  if (unit == sizeof(float)) return MPI_FLOAT;
+  *factor = (int64_t)unit;
+  return MPI_BYTE;
+}
+
+void dx_comm_gather(const dx_comm *c, const void *mine, int64_t n, void *all, const int64_t *counts,
+                    const int64_t *offsets, size_t unit)
+{
+  int64_t f;
+  const MPI_Datatype type = type_of(unit, &f);
+
+  for (int r = 0; r < c->size && c->rank == 0; r++) {
+    c->count[r] = narrow(counts[r] * f);
+    c->offset[r] = narrow(offsets[r] * f);
+  }
+  MPI_Gatherv(mine, narrow(n * f), type, all, c->count, c->offset, type, 0, c->mpi);
+}
+
+void dx_comm_all_gather(const dx_comm *c, const void *mine, int64_t n, void *all,
+                        const int64_t *counts, const int64_t *offsets, size_t unit)
+{
+  int64_t f;
+  const MPI_Datatype type = type_of(unit, &f);
+  char *const place = (char *)all + offsets[c->rank] * (int64_t)unit;
+
+  if (c->size == 1) {
+    if (place != mine) memcpy(place, mine, (size_t)n * unit);
+    return;
+  }
+  for (int r = 0; r < c->size; r++) {
+    c->count[r] = narrow(counts[r] * f);
+    c->offset[r] = narrow(offsets[r] * f);
+  }
+  MPI_Allgatherv(place == mine ? MPI_IN_PLACE : mine, narrow(n * f), type, all, c->count, c->offset,
+                 type, c->mpi);
+}
+
+void dx_comm_slices(const dx_comm *c, const dx_slice *send, int sends, const dx_slice *receive,
+                    int receives, void *requests)
+{
+  MPI_Request *const r = requests;
+  int n = 0;
+
+  for (int i = 0; i < receives; i++)
+    MPI_Irecv(receive[i].floats, narrow(receive[i].count), MPI_FLOAT, receive[i].rank, receive[i].tag,
+              c->mpi, &r[n++]);
+  for (int i = 0; i < sends; i++)
+    MPI_Isend(send[i].floats, narrow(send[i].count), MPI_FLOAT, send[i].rank, send[i].tag, c->mpi,
+              &r[n++]);
+  MPI_Waitall(n, r, MPI_STATUSES_IGNORE);
+}
+
+size_t dx_comm_request_size(void) { return sizeof(MPI_Request); }
+
+dx_error *dx_exchange_create(const dx_comm *c, dx_exchange **out)
+{
+  dx_exchange *x = calloc(1, sizeof *x);
+  int *counts = calloc(4 * (size_t)c->size, sizeof *counts);
+
+  if (!x || !counts) {
+    free(x);
+    free(counts);
+    return DX_FAIL(INTERNAL, "no memory for an exchange between ranks");
+  }
+  *x = (dx_exchange){.comm = c, .request = MPI_REQUEST_NULL, .counts = counts};
+  *out = x;
+  return NULL;
+}
+
+void dx_exchange_start(dx_exchange *x, const void *send, const int64_t *send_counts,
+                       const int64_t *send_offsets, void *receive, const int64_t *receive_counts,
+                       const int64_t *receive_offsets)
+{
+  const int size = x->comm->size;
+  int *const sc = x->counts, *const so = sc + size, *const rc = so + size, *const ro = rc + size;
+
+  for (int r = 0; r < size; r++) {
+    sc[r] = narrow(send_counts[r]);
+    so[r] = narrow(send_offsets[r]);
+    rc[r] = narrow(receive_counts[r]);
+    ro[r] = narrow(receive_offsets[r]);
+  }
+  MPI_Ialltoallv(send, sc, so, MPI_BYTE, receive, rc, ro, MPI_BYTE, x->comm->mpi, &x->request);
+}
+
+void dx_exchange_finish(dx_exchange *x) { MPI_Wait(&x->request, MPI_STATUS_IGNORE); }
+
+void dx_exchange_destroy(dx_exchange *x)
+{
+  if (!x) return;
+  dx_exchange_finish(x);
+  free(x->counts);
+  free(x);
+}

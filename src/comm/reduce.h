@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* comm/reduce.h - the sum of all grains' gradients along the fixed tree.
+
+   Leaves (grains) are spread contiguously over the workers (ranks x threads); each
+   worker folds its own into the maximal subtrees they cover, the threads of a rank
+   join theirs, and the ranks send each subtree's slices to the owners of these
+   slices, who finish the tree (base/tree.h). The result is a reduce-scatter whose
+   bits depend on the leaves alone. */
+#ifndef DX_COMM_REDUCE_H
+#define DX_COMM_REDUCE_H
+#include "base/error.h"
+#include "base/tree.h"
+#include "comm/comm.h"
+
+/* Slices begin at multiples of this many floats. */
+enum { DX_BLOCK = 16384 };
+static inline int64_t dx_blocks(int64_t floats) { return (floats + DX_BLOCK - 1) / DX_BLOCK; }
+
+typedef struct dx_reduce dx_reduce;
+
+/* The work of a step, cut. */
+typedef struct {
+  int64_t leaves;            /* G */
+  int64_t floats;            /* length of a vector */
+  int threads;               /* of this rank */
+  const int64_t *first_rank_leaf; /* (ranks + 1): rank r's leaves; copied */
+} dx_reduce_plan;
+
+typedef void (*dx_add_fn)(int64_t n, const float *a, const float *b, float *y);
+
+dx_error *dx_reduce_create(const dx_comm *c, const dx_reduce_plan *plan, dx_add_fn add,
+                           dx_reduce **out) DX_MUST_CHECK; /* Collective */
+void dx_reduce_destroy(dx_reduce *r);                      /* Local; NULL is fine */
+
+/* Floats of gradient buffers held by this rank; most pieces that a rank sends. */
+int64_t dx_reduce_floats_held(const dx_reduce *r);
+int dx_reduce_pieces(const dx_reduce *r);
+
+/* Leaf range of a thread of this rank.  Local */
+void dx_reduce_range(const dx_reduce *r, int thread, int64_t *first, int64_t *last);
+/* Called by each thread for its leaves in order: a zeroed vector for the leaf's gradient,
+   then dx_reduce_done when it is filled.  Local */
+float *dx_reduce_leaf(dx_reduce *r, int thread);
+void dx_reduce_done(dx_reduce *r, int thread, int64_t leaf);
+/* All leaves are done: sum them. This rank's slice of the result is at *slice, floats
+   [*at, *at + *n) of the vector, valid until the next step.  Collective */
+void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n);
+/* The slice that a rank owns.  Local */
+void dx_reduce_slice(const dx_reduce *r, int rank, int64_t *at, int64_t *n);
+#endif
