@@ -23,12 +23,14 @@ typedef enum {
 
 typedef struct {
   const char *key, *preset; /* preset NULL: must be given */
-  double lo, hi;            /* inclusive; of every number of a list; unused for bool and text */
+  double lo, hi;            /* inclusive, maybe -INFINITY and INFINITY; of every number of a
+                               list; unused for bool and text. lo DBL_MIN reads "above 0" */
   dx_option_type type;
   size_t at, room;          /* offset and size of the field */
   const char *help;         /* one sentence, with the unit */
   const char *choices;      /* text only: "linear|cosine", or NULL for any text */
-  const char *words;        /* numbers only: words that stand for values, "auto=0|none=-1" */
+  const char *words;        /* numbers only: words that stand for values, which may lie
+                               outside of lo..hi: "auto=0|none=-1" */
   dx_option_role role;
 } dx_option;
 
@@ -43,11 +45,14 @@ typedef struct {
    .room = sizeof(((T *)0)->field), .help = __VA_ARGS__}
 #define DX_OPTION_END {.key = NULL}
 
-/* Read text into the field of config (the struct that holds the option).
-   The error says what was found and what is allowed, without key or place.  Local */
+/* Read text into the field of config (the struct that holds the option). A whole number
+   may be written 8e5; a list of one without its brackets.
+   The error says what was found and what is allowed, without key or place
+   ("is -1; allowed: a number from 0 to 1"), and leaves the field alone.  Code CONFIG.  Local */
 dx_error *dx_option_read(const dx_option *o, const char *text, void *config) DX_MUST_CHECK;
 /* Write the field's value as the text that dx_option_read takes back to the
-   same bits (numbers: the shortest such).  Returns its length; cut like snprintf. */
+   same bits: words where they stand for it, numbers with the fewest digits that do, in
+   a form that every YAML reader takes for a number.  Returns its length; cut like snprintf. */
 int dx_option_print(const dx_option *o, const void *config, char *text, size_t room);
 /* All presets of a table into config. A preset that dx_option_read refuses is
    a broken promise (assert); rows without a preset are left alone. */
@@ -57,6 +62,14 @@ const dx_option *dx_option_find(const dx_option *table, const char *key);
 /* "a whole number from 1 to 4096, or auto": what the option takes. */
 int dx_option_allowed(const dx_option *o, char *text, size_t room);
 
-/* Edits (insert, delete, replace, swap neighbours) that turn a into b. */
+/* Edits (insert, delete, replace, swap neighbours) that turn a into b; for a text of
+   more than 63 bytes the length of the longer one, since nothing is near it. */
 int dx_text_distance(const char *a, const char *b);
+/* The distance if `typed` may well have been meant as `name`, else -1: few edits for the
+   length whatever the case, or one is a word of the other ("batch_size" and "batch"). */
+int dx_text_near(const char *typed, const char *name);
+/* text as messages show it: at most 60 bytes, no control characters, in quotes if it is
+   empty or holds a blank. Returns shown. */
+enum { DX_SHOWN = 72 };
+const char *dx_text_show(const char *text, char shown[DX_SHOWN]);
 #endif
