@@ -2,6 +2,8 @@
 /* base/random.c - Philox4x32-10 and the keyed permutation; see random.h. */
 #include "base/random.h"
 
+#include "base/math.h"
+
 #include <assert.h>
 
 enum { ROUNDS = 8 }; /* of the Feistel network */
@@ -45,6 +47,19 @@ void dx_stream_words(const dx_stream *s, uint32_t block, uint32_t out[4])
   dx_stream_start(s, key, ctr);
   ctr[0] = block;
   dx_philox(ctr, key, out);
+}
+
+void dx_stream_normals(const dx_stream *s, int64_t n, double *out)
+{
+  for (int64_t j = 0; j < n; j += 4) {
+    uint32_t w[4];
+    double z[4];
+
+    dx_stream_words(s, (uint32_t)(j / 4), w);
+    dx_box_muller(w[0], w[1], z, z + 1);
+    dx_box_muller(w[2], w[3], z + 2, z + 3);
+    for (int64_t i = 0; i < 4 && j + i < n; i++) out[j + i] = z[i];
+  }
 }
 
 void dx_permutation_init(dx_permutation *p, uint64_t n, uint64_t seed, uint64_t epoch)
