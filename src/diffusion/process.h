@@ -23,14 +23,16 @@ typedef enum { DX_VARIANCE_SMALL, DX_VARIANCE_LARGE } dx_variance;
 typedef struct {
   int64_t timesteps;
   double *beta, *abar, *abar_prev;  /* abar_prev[0] = 1 */
+  double *nbar, *nbar_prev;         /* 1 - abar, 1 - abar_prev, summed so that small ones are exact */
   double *post_var;                 /* beta~_t, 0 at t = 1 */
   double *post_log;                 /* log beta~_t, clipped: row 0 takes row 1's */
   double *c1, *c2;                  /* mu~ = c1 x0 + c2 x_t */
-  double *var, *log_var;            /* of p(x_{t-1} | x_t), the objective's choice */
+  double *var, *log_var;            /* of p(x_{t-1} | x_t), the objective's choice; row 0: beta~_2 */
   double *memory;                   /* owns all of the above */
 } dx_process;
 
-/* variance: which reverse variance fills var.  Local */
+/* variance: which reverse variance fills var. DX_E_CONFIG names the keys where T is below 2, a
+   beta is out of bounds, or x_T keeps nothing of x_0 (noise prediction could not find it).  Local */
 dx_error *dx_process_create(const dx_process_config *c, const dx_schedule *s,
                             const void *schedule_config, dx_variance variance,
                             dx_process *out) DX_MUST_CHECK;
@@ -38,6 +40,9 @@ void dx_process_destroy(dx_process *p);
 
 /* log-SNR of step t: log(abar_t / (1 - abar_t)). */
 double dx_process_log_snr(const dx_process *p, int64_t t);
+
+/* KL(N(m1, e^l1) || N(m2, e^l2)) of one dimension, in nats. */
+double dx_normal_kl(double m1, double l1, double m2, double l2);
 
 /* How x_1 becomes x_0 for real-valued data: a Gaussian density of that variance around
    x0hat, in normalised units; log_scale: log |scale| per dimension, so that nats refer to

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* diffusion/process.c - the Gaussian process of DDPM; formulas in process.h and doc/math.md. */
+#include "diffusion/process.h"
+
+#include "base/math.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Below this, 1 / sqrt(abar_T) and its square no longer fit float32 comfortably, and x_T is
+   noise alone to every digit that we carry. */
+static const double abar_least = 1e-30;
+static const double log_2pi = 1.8378770664093455;
+
+/* "|linear|cosine": the choices of process.schedule come from the list itself. */
+static const char schedule_names[] =
+#define DX_SCHEDULE(name) "|" #name
+#include "diffusion/schedules.def"
+#undef DX_SCHEDULE
+  ;
+
+const dx_option dx_process_options[] = {
+  DX_OPTION(dx_process_config, schedule, "linear", 0, 0, "how much noise each step adds",
+            .choices = schedule_names + 1),
+  DX_OPTION(dx_process_config, timesteps, "1000", 2, 1000000, "number of diffusion steps T"),
+  DX_OPTION(dx_process_config, decoder_variance, "auto", 0, 0,
+            "variance of the decoder term L_0: beta~_2 (clipped), beta_1 (beta), or the mean squared "
+            "error of x_0 at t = 1 (optimal); auto is optimal for real-valued data",
+            .choices = "auto|clipped|beta|optimal"),
+  DX_OPTION_END
+};
+
+static dx_error *allocate(int64_t T, dx_process *p)
+{
+  double **const arrays[] = {
+    &p->beta, &p->abar, &p->abar_prev, &p->nbar, &p->nbar_prev, &p->post_var,
+    &p->post_log, &p->c1, &p->c2, &p->var, &p->log_var,
+  };
+  const size_t count = sizeof arrays / sizeof *arrays;
+
+  p->timesteps = T;
+  p->memory = calloc(count * (size_t)T, sizeof(double));
+  if (!p->memory) return DX_FAIL(INTERNAL, "no memory for a process of %lld steps", (long long)T);
+  for (size_t i = 0; i < count; i++) *arrays[i] = p->memory + i * (size_t)T;
+  return NULL;
+}
+
+static dx_error *check_betas(const dx_process_config *c, const dx_process *p)
+{
+  double abar = 1;
+
+  for (int64_t i = 0; i < p->timesteps; i++) {
+    if (!(p->beta[i] > 0 && p->beta[i] <= 1))
+      return DX_FAIL(CONFIG, "process.schedule is %s: its beta_%lld is %g; allowed: above 0, at most 1",
+                     c->schedule, (long long)(i + 1), p->beta[i]);
+    abar *= 1 - p->beta[i];
+    if (abar < abar_least)
+      return DX_FAIL(CONFIG,
+                     "process.schedule is %s, process.timesteps is %lld: abar_%lld = %.3g (beta_%lld = %g) "
+                     "leaves nothing of x_0, and noise prediction could not find it; allowed: beta "
+                     "below 1 and abar_T of at least %g",
+                     c->schedule, (long long)p->timesteps, (long long)(i + 1), abar,
+                     (long long)(i + 1), p->beta[i], abar_least);
+  }
+  return NULL;
+}
+
+/* 1 - abar_t = (1 - abar_{t-1}) + abar_{t-1} beta_t: only positive terms, so no digits are lost. */
+static void accumulate(dx_process *p)
+{
+  double abar = 1, nbar = 0;
+
+  for (int64_t i = 0; i < p->timesteps; i++) {
+    p->abar_prev[i] = abar;
+    p->nbar_prev[i] = nbar;
+    nbar = fma(abar, p->beta[i], nbar);
+    abar *= 1 - p->beta[i];
+    p->abar[i] = abar;
+    p->nbar[i] = nbar;
+  }
+}
+
+static void fill_posterior(dx_process *p)
+{
+  for (int64_t i = 0; i < p->timesteps; i++) {
+    p->post_var[i] = p->beta[i] * p->nbar_prev[i] / p->nbar[i];
+    p->c1[i] = p->beta[i] * sqrt(p->abar_prev[i]) / p->nbar[i];
+    p->c2[i] = p->nbar_prev[i] * sqrt(1 - p->beta[i]) / p->nbar[i];
+    if (i > 0) p->post_log[i] = dx_log(p->post_var[i]);
+  }
+  p->post_log[0] = p->post_log[1];
+}
+
+/* improved-diffusion's convention: the first row is beta~_2 with both choices. */
+static void fill_variance(dx_process *p, dx_variance variance)
+{
+  for (int64_t i = 0; i < p->timesteps; i++) {
+    const bool large = variance == DX_VARIANCE_LARGE && i > 0;
+
+    p->var[i] = large ? p->beta[i] : p->post_var[i > 0 ? i : 1];
+    p->log_var[i] = large ? dx_log(p->beta[i]) : p->post_log[i];
+  }
+}
+
+dx_error *dx_process_create(const dx_process_config *c, const dx_schedule *s,
+                            const void *schedule_config, dx_variance variance, dx_process *out)
+{
+  dx_process p = {0};
+  dx_error *err;
+
+  if (c->timesteps < 2)
+    return DX_FAIL(CONFIG, "process.timesteps is %lld; allowed: at least 2", (long long)c->timesteps);
+  DX_TRY(allocate(c->timesteps, &p));
+  DX_TRY_GOTO(err, failed, s->fill(schedule_config, c->timesteps, p.beta));
+  DX_TRY_GOTO(err, failed, check_betas(c, &p));
+  accumulate(&p);
+  fill_posterior(&p);
+  fill_variance(&p, variance);
+  *out = p;
+  return NULL;
+
+failed:
+  dx_process_destroy(&p);
+  return err;
+}
+
+void dx_process_destroy(dx_process *p)
+{
+  if (!p) return;
+  free(p->memory);
+  *p = (dx_process){0};
+}
+
+double dx_process_log_snr(const dx_process *p, int64_t t)
+{
+  assert(t >= 1 && t <= p->timesteps);
+  return dx_log(p->abar[t - 1]) - dx_log(p->nbar[t - 1]);
+}
+
+/* h + expm1(-h) is -1 + h + e^-h without its cancellation near h = 0. */
+double dx_normal_kl(double m1, double l1, double m2, double l2)
+{
+  const double h = l2 - l1, d = m1 - m2;
+
+  return 0.5 * (h + dx_expm1(-h) + d * d * dx_exp(-l2));
+}
+
+dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c)
+{
+  if (!strcmp(c->decoder_variance, "clipped")) return DX_DECODER_CLIPPED;
+  if (!strcmp(c->decoder_variance, "beta")) return DX_DECODER_BETA;
+  return DX_DECODER_OPTIMAL;
+}
+
+double dx_decoder_variance(const dx_process *p, dx_decoder_kind kind, double x0_mse)
+{
+  switch (kind) {
+  case DX_DECODER_CLIPPED: return p->post_var[1];
+  case DX_DECODER_BETA: return p->beta[0];
+  case DX_DECODER_OPTIMAL: break;
+  }
+  return x0_mse;
+}
+
+double dx_process_vb(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double x0_sq)
+{
+  const int64_t i = t - 1;
+  const double dim = (double)D;
+
+  assert(t >= 1 && t <= p->timesteps);
+  if (t == 1)
+    return 0.5 * dim * (log_2pi + dx_log(d->variance)) + 0.5 * x0_sq / d->variance + dim * d->log_scale;
+  return dim * dx_normal_kl(0, p->post_log[i], 0, p->log_var[i]) +
+         0.5 * p->c1[i] * p->c1[i] * x0_sq / p->var[i];
+}
+
+/* Both terms are linear in x0_sq. */
+double dx_process_vb_expected(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double v)
+{
+  return dx_process_vb(p, d, t, D, (double)D * v);
+}
+
+double dx_process_prior(const dx_process *p, int64_t D, double x0_sq_norm)
+{
+  const int64_t last = p->timesteps - 1;
+
+  return (double)D * dx_normal_kl(0, dx_log1p(-p->abar[last]), 0, 0) + 0.5 * p->abar[last] * x0_sq_norm;
+}
