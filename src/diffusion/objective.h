@@ -32,12 +32,12 @@ typedef struct {
   double x0_mse;  /* mean over D of (x0 - x0hat)^2, unclipped */
 } dx_terms;
 
-/* n examples of D floats, t[i] in 1..T. xt may be eps's buffer? no: all apart.
+/* n examples of D floats, t[i] in 1..T, no buffer twice:
    xt = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.  Local */
 void dx_objective_noise(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
                         const float *eps, float *xt);
 /* Terms of each example, and gout (n, D) = weight x d loss / d out: weight is
-   1 / batch; gout NULL: none wanted.  Local */
+   1 / batch; gout NULL: none wanted, else it may be out.  Local */
 void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
                        const float *eps, const float *xt, const float *out, float weight,
                        dx_terms *terms, float *gout);
