@@ -11,14 +11,14 @@ typedef struct {
   const char *name, *help;
   const dx_option *options;
   size_t config_size;
-  /* The steps to visit, falling, into t (room for T); returns how many.  Local */
+  /* The steps to visit, falling from T, into t (room for T); returns how many, at least 1.  Local */
   int64_t (*plan)(const void *config, const dx_process *p, int64_t *t);
   /* xs from x_t: s is the next step of the plan, 0 at the end. n floats, all of one t;
-     z: standard normals. xs may be xt.  Local */
+     z: standard normals (unread where s is 0). xs may be xt.  Local */
   void (*step)(const void *config, const dx_process *p, const dx_kernels *k, int64_t t, int64_t s,
                int64_t n, const float *xt, const float *x0hat, const float *z, float *xs);
 } dx_sampler;
 
-const dx_sampler *dx_sampler_find(const char *name);
-const dx_sampler *dx_sampler_at(int i);
+const dx_sampler *dx_sampler_find(const char *name); /* NULL: no such sampler */
+const dx_sampler *dx_sampler_at(int i);              /* in list order; NULL after the last */
 #endif
