@@ -95,7 +95,7 @@ int dx_text_near(const char *typed, const char *name)
 const char *dx_text_show(const char *text, char shown[DX_SHOWN])
 {
   const size_t limit = 60, length = strnlen(text, limit + 1);
-  const char *const quote = *text == '\0' || strpbrk(text, " \t\n") ? "\"" : "";
+  const char *const quote = *text == '\0' || (*text != '[' && strpbrk(text, " \t\n")) ? "\"" : "";
   size_t n = length;
 
   if (length > limit) /* cut between characters, not inside of one */

@@ -69,7 +69,7 @@ int dx_text_distance(const char *a, const char *b);
    length whatever the case, or one is a word of the other ("batch_size" and "batch"). */
 int dx_text_near(const char *typed, const char *name);
 /* text as messages show it: at most 60 bytes, no control characters, in quotes if it is
-   empty or holds a blank. Returns shown. */
+   empty or holds a blank and is no list. Returns shown. */
 enum { DX_SHOWN = 72 };
 const char *dx_text_show(const char *text, char shown[DX_SHOWN]);
 #endif
