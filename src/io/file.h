@@ -17,14 +17,17 @@ dx_error *dx_folder_make(const char *path) DX_MUST_CHECK;
 /* Free bytes for us on the file system of path; -1 where it cannot be told. */
 int64_t dx_folder_free_bytes(const char *path);
 
-/* The lock of a run folder: RUN/lock tells host, process, process start and job id.
-   Taken: DX_E_IO with who holds it and since when. A stale one (same host and no such
-   process any more, or another host and not touched for 10 minutes) is taken over;
-   *notice is then a malloc'd sentence about it, else NULL. */
+/* The lock of a run folder: RUN/lock tells host, process, process start, job id and since
+   when. Taken: DX_E_IO with who holds it. A stale one is taken over: same host and no such
+   process any more (or started anew), the same batch job before it was requeued, or not
+   touched for 10 minutes and out of our sight; *notice is then a malloc'd sentence about it,
+   else NULL. */
 typedef struct dx_lock dx_lock;
 dx_error *dx_lock_take(const char *folder, dx_lock **out, char **notice) DX_MUST_CHECK;
-void dx_lock_touch(dx_lock *l);   /* at least once a minute while the run goes on */
-void dx_lock_release(dx_lock *l); /* removes the file; NULL is fine */
+/* At least once a minute while the run goes on. false: the lock is no longer ours (we stood
+   still for more than 10 minutes and another job took the folder): write nothing any more. */
+bool dx_lock_touch(dx_lock *l);
+void dx_lock_release(dx_lock *l); /* removes the file if it is ours; NULL is fine */
 
 /* An append-only journal of records, each with length, kind and checksum. Reading stops
    at the first torn or damaged record; writing goes on from there. */
@@ -35,8 +38,8 @@ dx_error *dx_journal_open(const char *path, dx_journal_fn fn, void *ctx, dx_jour
 dx_error *dx_journal_append(dx_journal *j, uint32_t kind, const void *bytes, size_t size) DX_MUST_CHECK;
 dx_error *dx_journal_sync(dx_journal *j) DX_MUST_CHECK;  /* to the disk */
 /* Start again with an empty file (the caller appends what it keeps). Atomic: until
-   dx_journal_commit the old content stands. */
+   dx_journal_commit the old content stands, and closing without it gives the new one up. */
 dx_error *dx_journal_restart(dx_journal *j) DX_MUST_CHECK;
 dx_error *dx_journal_commit(dx_journal *j) DX_MUST_CHECK;
-void dx_journal_close(dx_journal *j);
+void dx_journal_close(dx_journal *j); /* NULL is fine */
 #endif

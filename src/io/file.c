@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io/file.c - whole files and folders; see file.h. */
+#include "io/file.h"
+
+#include "io/part.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { PIECE = 1 << 26 }; /* bytes in one call of write: Linux takes less than 2 GiB */
+
+/* All bytes, or errno. */
+static int write_all(int fd, const unsigned char *p, size_t size)
+{
+  while (size > 0) {
+    const ssize_t n = write(fd, p, size < PIECE ? size : PIECE);
+
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    if (n == 0) return ENOSPC;
+    p += n;
+    size -= (size_t)n;
+  }
+  return 0;
+}
+
+static dx_error *read_into(int fd, const char *path, size_t limit, char **text, size_t *size)
+{
+  size_t room = 1 << 16, used = 0;
+  char *block = NULL;
+
+  for (;;) {
+    char *more = realloc(block, room + 1);
+    ssize_t n;
+
+    if (!more) {
+      free(block);
+      return DX_FAIL(INTERNAL, "%s: no memory for %zu bytes", path, room);
+    }
+    block = more;
+    n = read(fd, block + used, room - used);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int why = errno;
+
+      free(block);
+      return DX_FAIL(IO, "cannot read %s: %s", path, strerror(why));
+    }
+    used += (size_t)n;
+    if (used > limit) {
+      free(block);
+      return DX_FAIL(IO, "%s is larger than the %zu bytes allowed for such a file", path, limit);
+    }
+    if (n == 0) break;
+    if (used == room) room *= 2;
+  }
+  block[used] = '\0';
+  *text = block;
+  *size = used;
+  return NULL;
+}
+
+dx_error *dx_file_read(const char *path, size_t limit, char **text, size_t *size)
+{
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  dx_error *e;
+
+  if (fd < 0) return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
+  e = read_into(fd, path, limit, text, size);
+  close(fd);
+  return e;
+}
+
+dx_error *dx_folder_sync(const char *path)
+{
+  char *folder = strdup(path), *slash;
+  int fd, why = 0;
+
+  if (!folder) return DX_FAIL(INTERNAL, "out of memory");
+  slash = strrchr(folder, '/');
+  if (slash) slash[slash == folder] = '\0';
+  fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  free(folder);
+  if (fd < 0) {
+    if (errno == EACCES) return NULL; /* write but no read permission: nothing to be done */
+    return DX_FAIL(IO, "cannot write %s: its folder: %s", path, strerror(errno));
+  }
+  /* EINVAL: a file system without sync of folders */
+  if (fsync(fd) && errno != EINVAL) why = errno;
+  close(fd);
+  return why ? DX_FAIL(IO, "cannot write %s: its folder: %s", path, strerror(why)) : NULL;
+}
+
+char *dx_file_part(const char *path)
+{
+  char *part = malloc(strlen(path) + sizeof ".part");
+
+  if (part) sprintf(part, "%s.part", path);
+  return part;
+}
+
+/* Open the temporary file, empty and ours alone. Its name is fixed, so what a killed
+   program left is used up; the lock keeps a second writer of the same path out. */
+static int open_part(const char *part, int *fd)
+{
+  struct stat ours, there;
+
+  for (;;) {
+    *fd = open(part, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (*fd < 0) return errno;
+    if (flock(*fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+      close(*fd);
+      return EBUSY;
+    }
+    /* between open and lock the other writer may have renamed what we opened */
+    if (!fstat(*fd, &ours) && !stat(part, &there) && ours.st_ino == there.st_ino &&
+        ours.st_dev == there.st_dev && ftruncate(*fd, 0) == 0)
+      return 0;
+    close(*fd);
+  }
+}
+
+static int write_part(int fd, const void *bytes, size_t size)
+{
+  const int why = write_all(fd, bytes, size);
+
+  if (why) return why;
+  return fsync(fd) ? errno : 0;
+}
+
+dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size)
+{
+  char *part = dx_file_part(path);
+  int fd, why;
+
+  if (!part) return DX_FAIL(INTERNAL, "out of memory");
+  why = open_part(part, &fd);
+  if (why) {
+    free(part);
+    if (why == EBUSY) return DX_FAIL(IO, "cannot write %s: another process is writing it", path);
+    return DX_FAIL(IO, "cannot write %s: %s", path, strerror(why));
+  }
+  why = write_part(fd, bytes, size);
+  if (!why && rename(part, path)) why = errno;
+  if (why) unlink(part);
+  close(fd); /* after the rename: the lock holds until the name is free */
+  free(part);
+  if (why) return DX_FAIL(IO, "cannot write %s: %s", path, strerror(why));
+  return dx_folder_sync(path);
+}
+
+bool dx_file_exists(const char *path)
+{
+  struct stat s;
+
+  return stat(path, &s) == 0;
+}
+
+/* One folder; fine if it is there. */
+static dx_error *make_one(const char *path)
+{
+  struct stat s;
+  int why;
+
+  if (mkdir(path, 0777) == 0) return NULL;
+  why = errno;
+  if (stat(path, &s) == 0) {
+    if (S_ISDIR(s.st_mode)) return NULL;
+    return DX_FAIL(IO, "cannot make the folder %s: a file of that name is in the way", path);
+  }
+  return DX_FAIL(IO, "cannot make the folder %s: %s", path, strerror(why));
+}
+
+dx_error *dx_folder_make(const char *path)
+{
+  char *part = strdup(path);
+  dx_error *e = NULL;
+
+  if (!part) return DX_FAIL(INTERNAL, "out of memory");
+  for (char *p = part + 1; *part && *p && !e; p++) {
+    if (*p != '/') continue;
+    *p = '\0';
+    e = make_one(part);
+    *p = '/';
+  }
+  if (!e) e = make_one(part);
+  free(part);
+  return e;
+}
+
+int64_t dx_folder_free_bytes(const char *path)
+{
+  struct statvfs s;
+  int64_t bytes;
+
+  if (statvfs(path, &s)) return -1;
+  if (__builtin_mul_overflow(s.f_bavail, s.f_frsize, &bytes)) return -1;
+  return bytes;
+}
