@@ -27,20 +27,24 @@ typedef struct {
 
 /* --- writing ------------------------------------------------------------- Local */
 dx_error *dx_h5_create(dx_h5 **out) DX_MUST_CHECK;
-/* How rows are stored: NULL for contiguous. */
-typedef struct { int64_t rows_per_chunk; bool compress; } dx_h5_storage; /* with shuffle and fletcher32 */
+/* How rows are stored: NULL for contiguous, else chunks with a checksum (fletcher32).
+   rows_per_chunk 0: about 256 KiB; compress: shuffle and deflate. */
+typedef struct { int64_t rows_per_chunk; bool compress; } dx_h5_storage;
 /* A dataset at path (groups are made on the way). units and description become attributes.
-   data NULL: space is made, filled later by dx_h5_write_rows. */
+   data NULL: space is made, filled later by dx_h5_write_rows. Of text, data is an array of
+   const char *, stored as UTF-8 of variable length. */
 dx_error *dx_h5_write(dx_h5 *f, const char *path, const dx_h5_info *info, const void *data,
                       const char *units, const char *description,
                       const dx_h5_storage *storage) DX_MUST_CHECK;
+/* A group without members, and those above it; fine if there. */
+dx_error *dx_h5_group(dx_h5 *f, const char *path) DX_MUST_CHECK;
 /* Rows [first, first + n) of its first dimension. */
 dx_error *dx_h5_write_rows(dx_h5 *f, const char *path, int64_t first, int64_t n,
                            const void *data) DX_MUST_CHECK;
 /* Make dataset `scale` (1-D) the dimension scale of dimension `dim` of `path`, under that name. */
 dx_error *dx_h5_attach_scale(dx_h5 *f, const char *path, int dim, const char *scale,
                              const char *name) DX_MUST_CHECK;
-/* Attributes of the object at path ("/" for the file). */
+/* Attributes of the object at path ("/" for the file); one of that name is replaced. */
 dx_error *dx_h5_set_int(dx_h5 *f, const char *path, const char *name, int64_t v) DX_MUST_CHECK;
 dx_error *dx_h5_set_real(dx_h5 *f, const char *path, const char *name, double v) DX_MUST_CHECK;
 dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const char *v) DX_MUST_CHECK;
@@ -49,24 +53,31 @@ dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const cha
 dx_error *dx_h5_save(dx_h5 *f, const char *path) DX_MUST_CHECK;
 
 /* --- reading ------------------------------------------------------------- Local */
-/* The error tells apart: not there, not readable, not HDF5, truncated. */
+/* The error tells apart: not there or not readable (IO); not HDF5, truncated, damaged (DATA).
+   Later reads: DATA for what is missing, of another type or damaged (a checksum), IO where the
+   system refused. */
 dx_error *dx_h5_open(const char *path, dx_h5 **out) DX_MUST_CHECK;
 bool dx_h5_has(dx_h5 *f, const char *path);
 bool dx_h5_has_attr(dx_h5 *f, const char *path, const char *name);
 /* type is the nearest of ours: 8-bit unsigned, 32/64-bit integer or float, text. */
 dx_error *dx_h5_look(dx_h5 *f, const char *path, dx_h5_info *info) DX_MUST_CHECK;
-/* The whole dataset, converted to type, into out (owned by the caller, large enough). */
+/* The whole dataset, converted to type, into out (owned by the caller, large enough). Of text,
+   out is an array of char *, each malloc'd and the caller's (NULL after an error). */
 dx_error *dx_h5_read(dx_h5 *f, const char *path, dx_h5_type type, void *out) DX_MUST_CHECK;
 dx_error *dx_h5_read_rows(dx_h5 *f, const char *path, dx_h5_type type, int64_t first, int64_t n,
                           void *out) DX_MUST_CHECK;
 dx_error *dx_h5_get_int(dx_h5 *f, const char *path, const char *name, int64_t *v) DX_MUST_CHECK;
 dx_error *dx_h5_get_real(dx_h5 *f, const char *path, const char *name, double *v) DX_MUST_CHECK;
-/* malloc'd, owned by the caller. */
+/* malloc'd, owned by the caller. Of an array of texts: a line each. */
 dx_error *dx_h5_get_text(dx_h5 *f, const char *path, const char *name, char **v) DX_MUST_CHECK;
-/* Names of the members of a group, sorted; each malloc'd, and the array. */
+/* Names of the members of a group, or of the attributes of an object, sorted; given back
+   by dx_h5_names_free. */
 dx_error *dx_h5_list(dx_h5 *f, const char *group, char ***names, int *count) DX_MUST_CHECK;
+dx_error *dx_h5_list_attrs(dx_h5 *f, const char *path, char ***names, int *count) DX_MUST_CHECK;
+void dx_h5_names_free(char **names, int count);
 
-/* Collective. Every rank opens the same file for reading with the MPI-IO driver;
+/* Collective. Every rank opens the same file for reading with the MPI-IO driver (one rank
+   alone: as dx_h5_open);
    dx_h5_read_rows is then independent: any rank, any rows, any number of times. */
 dx_error *dx_h5_open_parallel(const dx_comm *c, const char *path, dx_h5 **out) DX_MUST_CHECK;
 
