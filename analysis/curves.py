@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Draws how a training went: loss, gradient norm, learning rate, and the bound with its standard error."""
+import numpy as np
+
+import figure
+import record
+from figure import UNIT_NAMES
+
+
+def smooth(y, width):
+    """Running mean over width rows, shorter at the ends; NaN rows are left out."""
+    there = np.isfinite(y)
+    total = np.cumsum(np.append(0.0, np.where(there, y, 0.0)))
+    count = np.cumsum(np.append(0, there))
+    i = np.arange(len(y))
+    lo, hi = np.maximum(i - width // 2, 0), np.minimum(i + width // 2 + 1, len(y))
+    n = count[hi] - count[lo]
+    return np.where(there & (n > 0), (total[hi] - total[lo]) / np.maximum(n, 1), np.nan)
+
+
+def draw_rows(ax, records, name, ylabel, title, log, width=None):
+    """One column of the group train over the steps; raw values pale, their running mean on top."""
+    positive, bad = True, 0
+    for i, r in enumerate(records):
+        step, y = r.array("train/step", None), r.array(f"train/{name}", None)
+        w = len(y) // 40 if width is None else width
+        look = figure.look(i)
+        if w > 1:
+            ax.plot(step, y, color=look["color"], alpha=0.3, linewidth=0.6)
+        ax.plot(step, smooth(y, w) if w > 1 else y, label=figure.plain(r.label), **look)
+        finite = y[np.isfinite(y)]
+        positive = positive and len(finite) > 0 and (finite > 0).all()
+        bad += len(y) - len(finite)
+    if log and positive:
+        figure.log_axis(ax.yaxis)
+    if bad:
+        ax.text(0.98, 0.98, f"{bad} rows not finite", transform=ax.transAxes, ha="right", va="top", color="#B00000")
+    ax.set_xlabel("step")
+    ax.set_ylabel(ylabel)
+    ax.set_title(title)
+    figure.legend(ax, len(records))
+
+
+def draw_loss(ax, records, width=None):
+    draw_rows(ax, records, "loss", "loss", "Training loss", True, width)
+
+
+def draw_grad_norm(ax, records, width=None):
+    draw_rows(ax, records, "grad_norm", "norm before clipping", "Gradient norm", True, width)
+
+
+def draw_rate(ax, records):
+    draw_rows(ax, records, "rate", "learning rate", "Learning rate", False, 1)
+    ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+
+
+def _top(values):
+    """Where to cut the axis: an untrained network's bound can hide all that comes later."""
+    later = np.concatenate([v[len(v) // 2:] for v in values])
+    low, high = min(v.min() for v in values), max(v.max() for v in values)
+    span = later.max() - min(low, later.min())
+    return later.max() + 0.9 * span if span > 0 and high - low > 4 * span else None
+
+
+def draw_totals(ax, records, units):
+    """The variational bound of every evaluation with bars of one standard error."""
+    rows = []
+    for i, r in enumerate(records):
+        if r.evaluations:
+            step, (y, e) = r.array("kl/step", None), r.total("total", units)
+            there = np.isfinite(y)
+            rows.append((i, r, step[there], y[there], np.nan_to_num(e[there])))
+    rows = [row for row in rows if len(row[3])]
+    ax.set_title("Variational bound on the test split")
+    if not rows:
+        return figure.say(ax, "no evaluation in the record")
+    top = _top([row[3] for row in rows])
+    for i, r, step, y, e in rows:
+        ax.errorbar(step, y, yerr=e, capsize=2, marker="o", markersize=3, elinewidth=0.9,
+                    label=figure.plain(r.label), **figure.look(i))
+        if top is not None:
+            for s, v in zip(step[y > top], y[y > top]):
+                ax.plot([s], [top], marker="^", color=figure.look(i)["color"], clip_on=False)
+                ax.annotate(f"{v:.3g}", (s, top), xytext=(5, -1 - 8 * i), textcoords="offset points", fontsize=7,
+                            va="top", color=figure.look(i)["color"])
+    if top is not None:
+        ax.set_ylim(top=top)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("step")
+    ax.set_ylabel(f"$-\\log p(x_0) \\leq$ [{UNIT_NAMES[units]}]")
+    figure.legend(ax, len(records))
+
+
+def main(arguments):
+    p = figure.parser(__doc__, "curves.png")
+    figure.add_units(p)
+    p.add_argument("--smooth", type=int, metavar="ROWS",
+                   help="rows in the running mean of loss and gradient norm (default: a fortieth of the rows; 1: none)")
+    a = p.parse_args(arguments)
+    figure.check_out(a.out)
+    records = record.open_records(a.runs, a.labels)
+    for r in records:
+        if not len(r.array("train/step", None)):
+            raise record.RecordError(r.path, "no row of training in this record yet")
+
+    fig, axes = figure.panels(2, 2)
+    draw_loss(axes[0], records, a.smooth)
+    draw_grad_norm(axes[1], records, a.smooth)
+    draw_rate(axes[2], records)
+    draw_totals(axes[3], records, a.units)
+    figure.save(fig, a.out, a.dpi)
+
+
+if __name__ == "__main__":
+    record.run_script(main)

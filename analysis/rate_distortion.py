@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Draws and prints rate and distortion over the reverse process, as DDPM's Figure 5 and Table 4.
+
+Rate at t: the prior and the KL terms of all steps s >= t, s >= 2. Distortion at t: the root mean
+squared error of the x0 predicted from x_t, in units of the data. T - t + 1 counts the steps of the
+reverse process, so T - t + 1 = T is its end: all of the rate but the decoder term.
+"""
+import csv
+
+import numpy as np
+
+import figure
+import record
+from figure import UNIT_NAMES
+
+
+def table(k, rows):
+    """[(T - t + 1, rate, rmse)], `rows` of them evenly spaced, from the end of the reverse process."""
+    T = len(k.t)
+    rate, rmse = k.rate(), k.distortion()
+    counts = sorted({max(1, round(T * i / rows)) for i in range(1, rows + 1)}, reverse=True)
+    return [(n, rate[T - n], rmse[T - n]) for n in counts]
+
+
+def draw_distortion(ax, terms):
+    _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.distortion()))
+    ax.set_xlabel("reverse steps $T - t + 1$")
+    ax.set_ylabel("RMSE of $x_0$ [data units]")
+    ax.set_title("Distortion")
+
+
+def draw_rate(ax, terms):
+    _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.rate()))
+    ax.set_xlabel("reverse steps $T - t + 1$")
+    ax.set_ylabel(f"rate [{UNIT_NAMES[terms[0].units]}]")
+    ax.set_title("Rate")
+
+
+def draw_both(ax, terms):
+    _draw(ax, terms, lambda k: (k.rate(), k.distortion()))
+    ax.set_xlabel(f"rate [{UNIT_NAMES[terms[0].units]}]")
+    ax.set_ylabel("RMSE of $x_0$ [data units]")
+    ax.set_title("Distortion against rate")
+
+
+def _draw(ax, terms, curve):
+    for i, k in enumerate(terms):
+        x, y = curve(k)
+        there = np.isfinite(x) & np.isfinite(y)
+        ax.plot(x[there], y[there], label=figure.plain(k.record.label), **figure.look(i))
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(left=0)
+    figure.legend(ax, len(terms))
+
+
+def print_table(k, rows):
+    unit = UNIT_NAMES[k.units]
+    print(f"{k.record.label}, step {k.step}")
+    print(f"{'T - t + 1':>9}  {'rate [' + unit + ']':>15}  {'distortion (RMSE, data units)':>29}")
+    for n, rate, rmse in table(k, rows):
+        print(f"{n:>9}  {rate:>15.5f}  {rmse if np.isfinite(rmse) else float('nan'):>29.5f}")
+    if k.missing:
+        print(f"  {k.missing} of {len(k.t) - 1} KL terms were not evaluated; the rate interpolates them")
+
+
+def write_csv(path, terms):
+    """The whole curves: a row per run and t, both units."""
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        w = csv.writer(f, lineterminator="\n")
+        w.writerow(["run", "step", "t", "T-t+1", "rate_bits_per_dim", "rate_nats", "rmse"])
+        for k in terms:
+            T, nats = len(k.t), k.rate() * k.record.units_factor(k.units)
+            bits, rmse = nats / k.record.units_factor("bits"), k.distortion()
+            for i in range(T):
+                shown = f"{rmse[i]:.9g}" if np.isfinite(rmse[i]) else ""
+                w.writerow([k.record.label, k.step, i + 1, T - i, f"{bits[i]:.9g}", f"{nats[i]:.9g}", shown])
+    print(f"wrote {path}")
+
+
+def main(arguments):
+    p = figure.parser(__doc__.splitlines()[0], "rate_distortion.png")
+    p.epilog = " ".join(__doc__.split("\n\n")[1].split())
+    figure.add_units(p)
+    figure.add_step(p, "evaluation")
+    p.add_argument("--rows", type=int, default=10, help="rows of the printed table (default 10)")
+    p.add_argument("--csv", metavar="FILE", help="write the whole curves too")
+    a = p.parse_args(arguments)
+    if a.rows < 1:
+        p.error("--rows must be at least 1")
+    figure.check_out(a.out)
+    terms = [r.evaluation(a.step, a.units) for r in record.open_records(a.runs, a.labels)]
+
+    for k in terms:
+        print_table(k, a.rows)
+    if a.csv:
+        write_csv(a.csv, terms)
+    fig, axes = figure.panels(1, 3, (2.9, 2.5))
+    draw_distortion(axes[0], terms)
+    draw_rate(axes[1], terms)
+    draw_both(axes[2], terms)
+    figure.save(fig, a.out, a.dpi)
+
+
+if __name__ == "__main__":
+    record.run_script(main)

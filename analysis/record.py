@@ -1,0 +1,438 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Opens what a diffx run leaves behind (doc/formats.md): the record metrics.h5 and the sample files.
+
+As a module: record.open_record("runs/points") gives a Record, record.open_samples(...) a Samples.
+As a script: lists every dataset of a record with its shape, unit and description.
+
+t is the paper's timestep, 1..T. A by-t array has T columns and column i belongs to t = i + 1:
+column 0 is the decoder term L_0, column i >= 1 the KL term L_i of the step from t = i + 1 to i.
+"""
+import argparse
+import glob
+import math
+import os
+import re
+import sys
+
+# A record is replaced whole and never changed in place, so reading needs no lock. Network and
+# read-only file systems often have none, and HDF5 would refuse to open.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+import h5py
+import numpy as np
+
+FORMAT = 1  # the newest format that these scripts read
+
+USAGE, IO, DATA = 2, 4, 5  # exit statuses, those of diffx
+
+
+class RecordError(Exception):
+    """What a user can mend: one line that begins with the path."""
+
+    def __init__(self, path, text, status=DATA):
+        super().__init__(" ".join(f"{path}: {text}".split()))
+        self.status = status
+
+
+# --- files ----------------------------------------------------------------
+
+def _text(value):
+    """A text attribute or element as str, however the writer stored it."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class _File:
+    """An HDF5 file of diffx whose content and format have been checked."""
+
+    def __init__(self, path, content):
+        self.path = path
+        try:
+            with open(path, "rb") as f:
+                f.read(1)
+        except OSError as e:
+            raise RecordError(path, (e.strerror or str(e)).lower(), IO) from None
+        if not h5py.is_hdf5(path):
+            raise RecordError(path, "is empty" if os.path.getsize(path) == 0 else "not an HDF5 file")
+        try:
+            self._h5 = h5py.File(path, "r")
+        except OSError as e:
+            word = "truncated" if "truncated" in str(e) else "damaged"
+            raise RecordError(path, f"{word} HDF5 file ({e})") from None
+        self._check(content)
+
+    def _check(self, content):
+        found = self.attr("content", None)
+        if found is None or self.attr("program", None) != "diffx":
+            raise RecordError(self.path, "an HDF5 file, but not one that diffx wrote")
+        version = self.number("format")
+        if version > FORMAT:
+            raise RecordError(self.path, f"format {version:.0f} is newer than {FORMAT}, the newest known here; "
+                                         "use the analysis scripts of the diffx that wrote it")
+        if found != content:
+            raise RecordError(self.path, f'holds "{found}", a "{content}" file is wanted')
+
+    def attr(self, name, *default):
+        """A text attribute of the file."""
+        if name not in self._h5.attrs:
+            if default:
+                return default[0]
+            raise RecordError(self.path, f"attribute {name} is missing")
+        return _text(self._h5.attrs[name])
+
+    def number(self, name, *default):
+        """A numeric attribute of the file as float."""
+        text = self.attr(name, *default)
+        try:
+            return float(text.strip("[]")) if isinstance(text, str) else text
+        except ValueError:
+            raise RecordError(self.path, f"attribute {name} is {text!r}, a number is wanted") from None
+
+    def has(self, name):
+        return name in self._h5 and isinstance(self._h5[name], h5py.Dataset)
+
+    def array(self, name, *shape):
+        """A dataset as an array; shape, where given, is demanded (None: any length)."""
+        if not self.has(name):
+            raise RecordError(self.path, f"dataset {name} is missing")
+        try:
+            values = self._h5[name][()]
+        except OSError as e:
+            raise RecordError(self.path, f"dataset {name} cannot be read ({e})") from None
+        values = np.asarray(values)
+        if shape and (values.ndim != len(shape)
+                      or any(w is not None and w != n for w, n in zip(shape, values.shape))):
+            wanted = ", ".join("*" if w is None else str(w) for w in shape)
+            raise RecordError(self.path, f"{name} is {values.shape}, wanted is ({wanted})")
+        return values.astype(float) if values.dtype.kind in "fiu" else values
+
+    def describe(self):
+        """(name, shape, units, description) of every dataset, in order of name."""
+        rows = []
+
+        def visit(name, item):
+            if isinstance(item, h5py.Dataset):
+                rows.append((name, item.shape, _text(item.attrs.get("units", "")),
+                             _text(item.attrs.get("description", ""))))
+        self._h5.visititems(visit)
+        return sorted(rows)
+
+    def close(self):
+        self._h5.close()
+
+
+# --- the record -----------------------------------------------------------
+
+class Terms:
+    """The terms of the bound at one step of training, in bits/dim or nats.
+
+    term, stderr   (T,) L_0 and the KL terms; NaN where no example was evaluated
+    x0_mse, count  (T,) mean squared error of x0 in normalised units; examples
+    prior, decoder, total: (value, standard error), or None where not evaluated
+    """
+
+    def __init__(self, record, group, row, units):
+        f, T = record.units_factor(units), record.timesteps
+        kl = group == "kl"
+        self.record, self.units = record, units
+        self.step = int(record.array(f"{group}/step")[row])
+        self.t = np.arange(1, T + 1)
+        self.term = record.array("kl/vb" if kl else "train_by_t/kl", None, T)[row] / f
+        self.stderr = record.array("kl/vb_stderr", None, T)[row] / f if kl else np.full(T, np.nan)
+        self.x0_mse = record.array(f"{group}/x0_mse", None, T)[row]
+        self.count = record.array(f"{group}/count", None, T)[row]
+        self.prior = self.decoder = self.total = self.examples = None
+        self.weights = "raw"
+        if kl:
+            self.prior, self.decoder, self.total = (record.total(n, units, row) for n in ("prior", "decoder", "total"))
+            self.examples = int(record.array("kl/examples")[row])
+            self.weights = "averaged" if record.array("kl/ema")[row] else "raw"
+
+    @property
+    def missing(self):
+        """How many KL terms no example was evaluated at."""
+        return int(np.isnan(self.term[1:]).sum())
+
+    def filled(self):
+        """The terms, those not evaluated interpolated between their neighbours (straight in
+        log t and log L, as the terms fall like a power of t)."""
+        known = np.isfinite(self.term) & (self.t > 1)
+        if not known.any() or not self.missing:
+            return self.term
+        y = self.term[known]
+        logs = (y > 0).all()
+        there = np.interp(np.log(self.t), np.log(self.t[known]), np.log(y) if logs else y)
+        return np.where(np.isfinite(self.term) | (self.t == 1), self.term, np.exp(there) if logs else there)
+
+    def rate(self):
+        """(T,) the rate at t: the prior and the KL terms of the steps s >= t, s >= 2 (DDPM, table 4).
+        At t = 1 and t = 2 it is all but the decoder term."""
+        kl = self.filled().copy()
+        kl[0] = 0.0
+        return (self.prior[0] if self.prior else 0.0) + np.cumsum(kl[::-1])[::-1]
+
+    def distortion(self):
+        """(T,) root mean squared error of the x0 predicted at t, in units of the data."""
+        return abs(self.record.scale) * np.sqrt(self.x0_mse)
+
+    def shares(self):
+        """[(first t, last t, sum of the KL terms)] by powers of ten of t, and the prior as (None, None, L_T)."""
+        T, kl, rows = len(self.t), self.filled(), []
+        first, last = 2, 10
+        while first <= T:
+            rows.append((first, min(last, T), float(kl[first - 1:last].sum())))
+            first, last = last + 1, last * 10
+        return rows + ([(None, None, self.prior[0])] if self.prior else [])
+
+
+class Record(_File):
+    """RUN/metrics.h5."""
+
+    def __init__(self, path):
+        super().__init__(path, "record")
+        self.label = self.name = self.attr("name", "") or os.path.basename(os.path.dirname(os.path.abspath(path)))
+        self.folder = os.path.dirname(path) or "."
+        self.dimension = int(self.number("dimension"))
+        self.timesteps = int(self.number("timesteps"))
+        if self.dimension < 1 or self.timesteps < 1:
+            raise RecordError(path, f"dimension {self.dimension} and timesteps {self.timesteps} must be at least 1")
+        self.modality = self.attr("modality", "")
+        self.scale = self.number("scale", 1.0)
+        self.experiment = self.attr("experiment", "")
+
+    def units_factor(self, units):
+        """What nats are divided by."""
+        return self.dimension * math.log(2) if units == "bits" else 1.0
+
+    @property
+    def evaluations(self):
+        """How many evaluations the record holds."""
+        return len(self.array("kl/step")) if self.has("kl/step") else 0
+
+    def total(self, name, units, row=slice(None)):
+        """(value, standard error) of prior, decoder or total, of one or all evaluations."""
+        f = self.units_factor(units)
+        return self.array(f"kl/{name}")[row] / f, self.array(f"kl/{name}_stderr")[row] / f
+
+    def evaluation(self, step=None, units="bits"):
+        """The last evaluation, or the last one made at that step, as Terms."""
+        if not self.evaluations:
+            raise RecordError(self.path, "no evaluation in this record yet (evaluate.every sets how often; "
+                                         "`diffx evaluate RUN` makes one)")
+        return Terms(self, "kl", self._row("kl", step, "evaluation"), units)
+
+    def window(self, step=None, units="bits"):
+        """The terms seen while training, in the last window that has any, or that ended at step."""
+        if not self.has("train_by_t/step") or not len(self.array("train_by_t/step")):
+            raise RecordError(self.path, "no window of training losses by t in this record yet")
+        return Terms(self, "train_by_t", self._row("train_by_t", step, "window"), units)
+
+    def _row(self, group, step, what):
+        steps = self.array(f"{group}/step").astype(int)
+        if step is None:
+            return len(steps) - 1
+        rows = np.flatnonzero(steps == step)
+        if not len(rows):
+            some = [str(s) for s in np.unique(steps)]
+            some = ", ".join(some if len(some) <= 8 else some[:3] + ["..."] + some[-3:])
+            raise RecordError(self.path, f"no {what} at step {step}; there are {some}", USAGE)
+        return int(rows[-1])
+
+    def settings(self):
+        """{dotted key: text} of the scientific settings."""
+        return flatten(self.experiment)
+
+    def provenance(self):
+        """({name: text}, [{name: value} per session]) of who made the record and where."""
+        group = self._h5.get("provenance")
+        if group is None:
+            return {}, []
+        facts = {k: _text(v) for k, v in group.attrs.items()}
+        columns = {}
+        for name, item in group.items():
+            if isinstance(item, h5py.Dataset) and name.startswith("session_"):
+                columns[name[len("session_"):]] = [_text(v) if isinstance(v, (bytes, str)) else v
+                                                   for v in np.atleast_1d(item[()]).tolist()]
+        if "session_host" in facts:
+            columns["host"] = facts.pop("session_host").split("\n")
+        n = max((len(c) for c in columns.values()), default=0)
+        return facts, [{k: c[i] for k, c in columns.items() if i < len(c)} for i in range(n)]
+
+
+def record_path(run):
+    """Where the record of a run is: run is its folder or the file itself."""
+    if not os.path.exists(run):
+        raise RecordError(run, "no such run folder or record", IO)
+    if not os.path.isdir(run):
+        return run
+    path = os.path.join(run, "metrics.h5")
+    if not os.path.exists(path):
+        raise RecordError(run, "a folder without metrics.h5: not a run, or one that has not begun", IO)
+    return path
+
+
+def open_record(run):
+    return Record(record_path(run))
+
+
+def open_records(runs, labels=None):
+    """Records with labels that tell them apart: the name, else the folder, else the path."""
+    records = [open_record(r) for r in runs]
+    if labels:
+        names = labels.split(",")
+        if len(names) != len(records):
+            raise RecordError("--labels", f"{len(names)} names for {len(records)} runs", USAGE)
+    else:
+        paths = [r.folder for r in records]
+        choices = ([r.name for r in records], [os.path.basename(os.path.abspath(p)) for p in paths], list(runs),
+                   [f"{r} ({i + 1})" for i, r in enumerate(runs)])
+        names = next(c for c in choices if len(set(c)) == len(c))
+    for r, name in zip(records, names):
+        r.label = name
+    return records
+
+
+# --- samples --------------------------------------------------------------
+
+class Samples(_File):
+    """RUN/samples/step-NNNNNNNN.h5; x, reference and trajectory in units of the data."""
+
+    def __init__(self, path):
+        super().__init__(path, "samples")
+        self.name = self.label = self.attr("name", "") or os.path.basename(path)
+        self.step = int(self.number("step"))
+        self.sampler = self.attr("sampler", "")
+        self.weights = "averaged" if self.attr("ema", "0") in ("1", "True") else "raw"
+        self.x = self.array("x", None, None, None, None)
+        shape = self.x.shape[1:]
+        empty = np.empty((0,) + shape)
+        self.reference = self.array("reference", None, *shape) if self.has("reference") else empty
+        self.trajectory = (self.array("trajectory", None, None, *shape) if self.has("trajectory") else empty[None][:0])
+        self.trajectory_t = self.array("trajectory_t", len(self.trajectory)) if len(self.trajectory) else np.empty(0)
+
+
+def samples_path(run, step=None):
+    """The newest sample file of a run, or the one of a step; run may be the file itself."""
+    if not os.path.exists(run):
+        raise RecordError(run, "no such run folder or sample file", IO)
+    if not os.path.isdir(run):
+        if os.path.basename(run) != "metrics.h5":
+            return run
+        run = os.path.dirname(run) or "."
+    found = {int(m.group(1)): p for p in glob.glob(os.path.join(glob.escape(run), "samples", "step-*.h5"))
+             if (m := re.fullmatch(r"step-(\d+)\.h5", os.path.basename(p)))}
+    if not found:
+        raise RecordError(run, "no samples yet (samples/step-*.h5); `diffx sample RUN` draws some", IO)
+    if step is not None and step not in found:
+        raise RecordError(run, f"no samples of step {step}; there are {', '.join(map(str, sorted(found)))}", USAGE)
+    return found[max(found) if step is None else step]
+
+
+def open_samples(run, step=None):
+    return Samples(samples_path(run, step))
+
+
+# --- settings -------------------------------------------------------------
+
+def _split(text):
+    """The items of a flow collection: split at the commas outside brackets and quotes."""
+    items, depth, quote, start = [], 0, "", 0
+    for i, c in enumerate(text):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "\"'":
+            quote = c
+        elif c in "[{":
+            depth += 1
+        elif c in "]}":
+            depth -= 1
+        elif c == "," and depth == 0:
+            items.append(text[start:i])
+            start = i + 1
+    return [i.strip() for i in items + [text[start:]] if i.strip()]
+
+
+def _pair(text):
+    m = re.match(r"""\s*(?:-\s+)?["']?([\w.-]+)["']?\s*:(?:\s+(.*))?$""", text)
+    return (m.group(1), (m.group(2) or "").strip()) if m else (None, None)
+
+
+def flatten(text):
+    """{dotted key: value as text} of the YAML that diffx writes: maps in block or flow style
+    with scalars or lists as leaves. (Full YAML needs a library that may not be there.)"""
+    found, above = {}, []
+
+    def put(key, value):
+        if value.startswith("{") and value.endswith("}"):
+            for item in _split(value[1:-1]):
+                name, inner = _pair(item)
+                if name:
+                    put(f"{key}.{name}", inner)
+        elif value:
+            found[key] = value.strip("\"'") if not value.startswith("[") else value
+
+    for line in text.splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", line).rstrip()
+        if not line or line.startswith(("---", "...")):
+            continue
+        indent = len(line) - len(line.lstrip())
+        above = [a for a in above if a[0] < indent or (a[0] == indent and line.lstrip().startswith("- "))]
+        prefix = ".".join(a[1] for a in above)
+        name, value = _pair(line)
+        if name is None:
+            item = line.strip()
+            if item.startswith("- ") and prefix:
+                found[prefix] = (found[prefix] + ", " if prefix in found else "") + item[2:].strip()
+            continue
+        key = f"{prefix}.{name}" if prefix else name
+        if value:
+            put(key, value)
+        else:
+            above.append((indent, name))
+    return found
+
+
+def differences(records):
+    """[(key, [value per record or None])] of the settings that are not the same in all."""
+    each = [r.settings() for r in records]
+    keys = list(dict.fromkeys(k for s in each for k in s))
+    rows = [(k, [s.get(k) for s in each]) for k in keys]
+    return [row for row in rows if len(set(row[1])) > 1]
+
+
+# --- the frame of every script --------------------------------------------
+
+def run_script(main):
+    """Call main(arguments); a RecordError or a failed write becomes one line and an exit status."""
+    name = os.path.basename(sys.argv[0])
+    try:
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except RecordError as e:
+        print(f"{name}: {e}", file=sys.stderr)
+        sys.exit(e.status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as e:
+        where = f"{e.filename}: " if e.filename else ""
+        print(f"{name}: {where}{(e.strerror or str(e)).lower()}", file=sys.stderr)
+        sys.exit(IO)
+
+
+def main(arguments):
+    p = argparse.ArgumentParser(description="List every dataset of a record with its shape, unit and description.")
+    p.add_argument("runs", nargs="+", metavar="RUN", help="run folder or its metrics.h5")
+    for run in p.parse_args(arguments).runs:
+        r = open_record(run)
+        print(f"{r.path}: {r.name}, {r.modality}, dimension {r.dimension}, {r.timesteps} timesteps, "
+              f"{r.evaluations} evaluations")
+        rows = [(n, "x".join(map(str, s)) or "one", u, d) for n, s, u, d in r.describe()]
+        widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+        for row in rows:
+            print("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths)) + "  " + row[3])
+
+
+if __name__ == "__main__":
+    run_script(main)
