@@ -93,14 +93,13 @@ static inline double dx_expm1(double x)
   return y == 0 ? x : dx_scale(p + (1 - dx_pow2(-less)), k);
 }
 
-/* ln(x) + low for low far below x; x > 0, finite. */
-static inline double dx_log_sum(double x, double low)
+/* ln(x 2^power) + low for low far below; x > 0, finite, not denormal. */
+static inline double dx_log_sum(double x, double power, double low)
 {
-  const double lift = x < 0x1p-1022 ? 54 : 0; /* denormals */
-  const uint64_t root = 0x3fe6a09e00000000;   /* just below sqrt(1/2) */
-  const uint64_t u = dx_bits(x * (x < 0x1p-1022 ? 0x1p54 : 1)) + (0x3ff0000000000000 - root);
+  const uint64_t root = 0x3fe6a09e00000000; /* just below sqrt(1/2) */
+  const uint64_t u = dx_bits(x) + (0x3ff0000000000000 - root);
   /* x = 2^k (1 + f), 1 + f from sqrt(1/2) to sqrt(2) */
-  const double k = dx_from_bits(u >> 52 | 0x4330000000000000) - (0x1p52 + 1023) - lift;
+  const double k = dx_from_bits(u >> 52 | 0x4330000000000000) - (0x1p52 + 1023) + power;
   const double f = dx_from_bits((u & 0x000fffffffffffff) + root) - 1;
   const double s = f / (2 + f), z = s * s, half = 0.5 * f * f;
   double q = 2. / 23; /* ln(1 + f) = 2 artanh(s) = 2 s + s z q */
@@ -121,7 +120,8 @@ static inline double dx_log_sum(double x, double low)
 
 static inline double dx_log(double x)
 {
-  const double inf = dx_from_bits(0x7ff0000000000000), y = dx_log_sum(x, 0);
+  const double inf = dx_from_bits(0x7ff0000000000000);
+  const double y = dx_log_sum(x < 0x1p-1022 ? x * 0x1p54 : x, x < 0x1p-1022 ? -54 : 0, 0);
   const double wrong = x == 0 ? -inf : dx_from_bits(0x7ff8000000000000);
 
   return x == inf ? x : x > 0 ? y : wrong;
@@ -132,7 +132,7 @@ static inline double dx_log1p(double x)
 {
   const double inf = dx_from_bits(0x7ff0000000000000), u = 1 + x;
   const double lost = x > 1 ? 1 - (u - x) : x - (u - 1); /* what rounding took from u */
-  const double y = dx_log_sum(u, lost / u);
+  const double y = dx_log_sum(u, 0, lost / u);
   const double wrong = u == 0 ? -inf : dx_from_bits(0x7ff8000000000000);
 
   return x == inf || x == 0 ? x : u > 0 ? y : wrong;
@@ -205,7 +205,7 @@ static inline void dx_box_muller(uint64_t w0, uint64_t w1, double *z0, double *z
   const uint64_t two52 = 0x4330000000000000; /* 2^52 with the word in its low bits */
   const double u = (dx_from_bits(w0 | two52) - (0x1p52 - 1)) * 0x1p-32; /* (0, 1] */
   const double v = (dx_from_bits(w1 | two52) - 0x1p52) * 0x1p-32;       /* [0, 1) */
-  const double r = __builtin_sqrt(-2 * dx_log_sum(u, 0));
+  const double r = __builtin_sqrt(-2 * dx_log_sum(u, 0, 0));
   double s, c;
 
   dx_sincos_turn(v, &s, &c);

@@ -11,14 +11,15 @@
 #include <stdint.h>
 #include "base/error.h"
 
-/* What one Adam step needs (all float32); see adam below. */
+/* What one Adam step needs. The caller folds the bias correction of step k = 1, 2, ... into two
+   numbers, with c1 = 1 - beta1^k and c2 = 1 - beta2^k. Plain Adam has decay 1; no clip, grad_scale 1. */
 typedef struct {
-  float rate;         /* learning rate x sqrt(1 - beta2^k) / (1 - beta1^k) folded by the caller: see adam */
-  float beta1, beta2;
-  float eps;          /* already scaled by sqrt(1 - beta2^k) */
-  float decay;        /* AdamW: 1 - rate x weight decay */
-  float grad_scale;   /* gradient is multiplied by this first (clip) */
-  float ema;          /* e = ema e + (1 - ema) w */
+  float rate;         /* learning rate x sqrt(c2) / c1 */
+  float eps;          /* epsilon x sqrt(c2) */
+  float beta1, beta2; /* decay of the moments */
+  float decay;        /* AdamW: 1 - learning rate x weight decay */
+  float grad_scale;   /* the gradient is multiplied by this first */
+  float ema;          /* decay of the moving average */
 } dx_adam;
 
 /* What gemm does to C. */
@@ -26,7 +27,7 @@ typedef enum {
   DX_GEMM_SET,      /* C  = A B */
   DX_GEMM_ADD,      /* C += A B : the sum starts with the old C */
   DX_GEMM_BIAS,     /* C  = bias + A B : the sum starts with bias[j] */
-  DX_GEMM_BIAS_RELU /* C  = max(0, bias + A B) */
+  DX_GEMM_BIAS_RELU /* the same, then 0 where it is < 0 (NaN stays) */
 } dx_gemm_mode;
 
 /* Lanes of sums over long vectors: element i goes to lane i mod 16, each lane
@@ -34,7 +35,7 @@ typedef enum {
 #define DX_KERNELS(X)                                                                             \
   /* Small products without packing. A (m,k) with any strides; B (k,n) and C (m,n) with rows      \
      rb and rc floats apart. c_ij = fma(a_il, b_lj, c_ij) for l = 0..k-1 in this order,           \
-     starting with 0, the old c_ij or bias[j]. */                                                 \
+     starting with 0, the old c_ij or bias[j]. m, n, k may be 0; C overlaps nothing. */           \
   X(gemm, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas,       \
                  const float *b, int64_t rb, float *c, int64_t rc, const float *bias,             \
                  dx_gemm_mode mode))                                                              \
@@ -56,14 +57,14 @@ typedef enum {
   /* Adam(W) with moments m1, m2 and the moving average e (NULL: none), in place:                 \
      g' = grad_scale g;  m1 = fma(beta1, m1, (1-beta1) g');                                       \
      m2 = fma(beta2, m2, (1-beta2) (g' g'));  w' = decay w;                                       \
-     w = w' - rate m1 / (sqrt(m2) + eps);  e = fma(ema, e, (1-ema) w). */                         \
+     w = w' - (rate m1) / (sqrt(m2) + eps);  e = fma(ema, e, (1-ema) w). */                       \
   X(adam, void, (int64_t n, const dx_adam *p, const float *g, float *w, float *m1, float *m2,     \
                  float *e))                                                                       \
   /* Standard normals by Box-Muller from Philox4x32-10. Row r (of rows) has n numbers at          \
      out + r n; its counter is ctr with index[r] in word 1 (index NULL: ctr as it is, rows 1),    \
-     element j comes from block ctr[0] + j/4, whose words w0..w3 give, in double,                 \
-     u = (w0 + 1) 2^-32, v = w1 2^-32, r = sqrt(-2 ln u): r cos 2 pi v, r sin 2 pi v,             \
-     and the same of w2, w3; then rounded to float. |z| <= 6.66. */                               \
+     element j comes from block ctr[0] + j/4, whose words w0..w3 give, in double                  \
+     (dx_box_muller in base/math.h), u = (w0 + 1) 2^-32, v = w1 2^-32, r = sqrt(-2 ln u):         \
+     r cos 2 pi v, r sin 2 pi v, and the same of w2, w3; then rounded to float. |z| < 6.661. */   \
   X(normals, void, (const uint32_t key[2], const uint32_t ctr[4], int64_t rows,                   \
                     const uint32_t *index, int64_t n, float *out))
 

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel/kernel.c - which kernel sets this processor can run, and how its floats are set. */
+#include "kernel/kernel.h"
+
+#include <fenv.h>
+#include <float.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#ifdef DX_X86
+#include <cpuid.h>
+#include <immintrin.h>
+#else
+#include <sys/utsname.h>
+#endif
+
+static bool can_portable(void) { return true; }
+
+#ifdef DX_X86
+static bool can_avx2(void)
+{
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool can_avx512(void)
+{
+  return can_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+/* Slowest first; each set stands on ref. */
+static const struct {
+  const char *name;
+  bool (*can)(void);
+  void (*fill)(dx_kernels *k);
+} sets[] = {
+  {"portable", can_portable, dx_kernels_ref},
+#ifdef DX_X86
+  {"avx2", can_avx2, dx_kernels_avx2},
+  {"avx512", can_avx512, dx_kernels_avx512},
+#endif
+};
+enum { SETS = sizeof sets / sizeof *sets };
+
+int dx_kernels_available(const char *names[3])
+{
+  int n = 0;
+
+  for (int i = 0; i < SETS; i++)
+    if (sets[i].can()) names[n++] = sets[i].name;
+  return n;
+}
+
+dx_error *dx_kernels_select(const char *name, dx_kernels *k)
+{
+  const char *can[3] = {"", "", ""};
+  const int n = dx_kernels_available(can);
+
+  for (int i = 0; i < SETS; i++)
+    if (!strcmp(name, sets[i].name) && sets[i].can()) {
+      dx_kernels_ref(k);
+      sets[i].fill(k);
+      return NULL;
+    }
+  return DX_FAIL(CONFIG, "kernels %s: this processor and build have %s%s%s%s%s", name, can[0],
+                 n > 1 ? ", " : "", can[1], n > 2 ? ", " : "", can[2]);
+}
+
+#ifdef DX_X86
+/* BLIS goes by vendor, family, model and features. */
+void dx_cpu_describe(char *text, int room)
+{
+  const char *can[3];
+  const int n = dx_kernels_available(can);
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  char vendor[13] = "";
+
+  __cpuid(0, a, b, c, d);
+  memcpy(vendor, &b, 4);
+  memcpy(vendor + 4, &d, 4);
+  memcpy(vendor + 8, &c, 4);
+  __cpuid(1, a, b, c, d);
+  const unsigned base = a >> 8 & 15, family = base == 15 ? base + (a >> 20 & 255) : base;
+  const unsigned model = (a >> 4 & 15) | (base == 6 || base == 15 ? (a >> 16 & 15) << 4 : 0);
+
+  snprintf(text, (size_t)room, "%s family %u model %u %s", vendor, family, model, can[n - 1]);
+}
+#else
+void dx_cpu_describe(char *text, int room)
+{
+  struct utsname u;
+
+  snprintf(text, (size_t)room, "%s portable", uname(&u) == 0 ? u.machine : "unknown");
+}
+#endif
+
+void dx_float_mode(void)
+{
+  fesetenv(FE_DFL_ENV);
+#ifdef DX_X86
+  _mm_setcsr(0x1f80); /* all exceptions masked, to nearest, no flush to zero */
+#endif
+}
+
+const char *dx_float_mode_wrong(void)
+{
+  volatile double least = DBL_MIN, denormal = DBL_TRUE_MIN, up = 0x1p60, half = 0.5;
+  volatile float least_f = FLT_MIN, half_f = 0.5F;
+
+  if (fegetround() != FE_TONEAREST) return "rounding is not to nearest";
+  if (least * half == 0 || least_f * half_f == 0) return "denormal results are flushed to zero";
+  if (denormal * up == 0) return "denormal inputs are read as zero";
+  return NULL;
+}

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernels.c - every slot of every set gives the bits of ref, and touches no float beside its arrays. */
+#include "kernel/kernel.h"
+
+#include "base/random.h"
+#include "tap.h"
+
+#include <fenv.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#ifdef DX_X86
+#include <immintrin.h>
+#endif
+
+/* An array between two pages that may not be touched: reading or writing beside it ends the
+   test. It stands at the end of its pages or (place START) at their beginning, so its
+   alignment changes with its length. */
+enum { ROOM = 1 << 18, GUARD = 64 };
+typedef enum { END, START, PLACES } place;
+typedef struct { char *bytes; } zone;
+
+static zone zone_create(void)
+{
+  char *p = mmap(NULL, 3 * ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+  if (p == MAP_FAILED || mprotect(p + ROOM, ROOM, PROT_READ | PROT_WRITE)) exit(99);
+  return (zone){p + ROOM};
+}
+
+static void *zone_at(zone z, place where, size_t bytes)
+{
+  return where == END ? z.bytes + ROOM - bytes : z.bytes;
+}
+
+/* The guards: what stands on the open side of an array of that many bytes. */
+static char *guard_of(zone z, place where, size_t bytes)
+{
+  return where == END ? z.bytes + ROOM - bytes - GUARD : z.bytes + bytes;
+}
+
+/* Numbers of all sizes, both signs, zeros and denormals among them. */
+static float number(uint32_t i)
+{
+  const dx_stream s = {.seed = 2, .purpose = DX_FOR_TEST};
+  uint32_t w[4];
+
+  dx_stream_words(&s, i, w);
+  if (w[0] % 16 == 0) return w[1] & 1 ? 0.0F : -0.0F;
+  if (w[0] % 16 == 1) return ldexpf((float)dx_uniform(w[1]), -130);
+  return ldexpf((float)(dx_uniform(w[1]) * 2 - 1), (int)(w[2] % 12) - 6);
+}
+
+static float numbers[ROOM / 4];
+
+static void fill(zone z, place where, int64_t n, int shift)
+{
+  const size_t bytes = (size_t)n * sizeof(float);
+
+  memcpy(zone_at(z, where, bytes), numbers + shift, bytes);
+  memset(guard_of(z, where, bytes), 0x5A, GUARD);
+}
+
+/* Equal bits in two arrays, and whole guards. */
+static int same(zone a, zone b, place where, int64_t n)
+{
+  const size_t bytes = (size_t)n * sizeof(float);
+  char whole[GUARD];
+
+  memset(whole, 0x5A, GUARD);
+  return !memcmp(zone_at(a, where, bytes), zone_at(b, where, bytes), bytes) &&
+         !memcmp(guard_of(a, where, bytes), whole, GUARD) && !memcmp(guard_of(b, where, bytes), whole, GUARD);
+}
+
+static const int64_t lengths[] = {0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129, 1000, 1003};
+enum { LENGTHS = sizeof lengths / sizeof *lengths };
+
+static zone in[3], out[2][4]; /* out[0] for ref, out[1] for the set */
+
+static float *at(zone z, place where, int64_t n) { return zone_at(z, where, (size_t)n * sizeof(float)); }
+
+/* ---- one function per slot: 1 when k does what ref does, for all lengths ---------------- */
+
+static int gemm_case(const dx_kernels *k[2], place where, int64_t m, int64_t n, int64_t d, int64_t gap,
+                     int turned, dx_gemm_mode mode)
+{
+  const int64_t la = turned ? m + gap : d + gap, rows_a = turned ? d : m, rb = n + gap, rc = n + 2 * gap;
+  const int64_t na = rows_a ? (rows_a - 1) * la + (turned ? m : d) : 0;
+  const int64_t nb = d ? (d - 1) * rb + n : 0, nc = m ? (m - 1) * rc + n : 0;
+
+  fill(in[0], where, na, 0);
+  fill(in[1], where, nb, 1000);
+  fill(in[2], where, n, 5000);
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], where, nc, 7000);
+    k[s]->gemm(m, n, d, at(in[0], where, na), turned ? 1 : la, turned ? la : 1, at(in[1], where, nb), rb,
+               at(out[s][0], where, nc), rc, mode >= DX_GEMM_BIAS ? at(in[2], where, n) : NULL, mode);
+  }
+  return same(out[0][0], out[1][0], where, nc);
+}
+
+static int same_gemm(const dx_kernels *k[2])
+{
+  static const int64_t ms[] = {0, 1, 2, 3, 5, 6, 7, 8, 13, 16, 17}, ds[] = {0, 1, 2, 3, 16, 37};
+  int good = 1;
+
+  for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
+    for (int j = 0; j < LENGTHS - 2; j++)
+      for (size_t l = 0; l < sizeof ds / sizeof *ds; l++)
+        for (int how = 0; how < 16; how++)
+          good &= gemm_case(k, (place)(how >> 1 & 1), ms[i], lengths[j], ds[l], (how & 1) * 3, how >> 3,
+                            (dx_gemm_mode)((how >> 1 & 3) ^ (int)(i + l) % 4));
+  return good & gemm_case(k, END, 64, 128, 128, 0, 0, DX_GEMM_BIAS_RELU) &
+         gemm_case(k, END, 128, 128, 16, 0, 1, DX_GEMM_ADD);
+}
+
+static int same_transpose(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int i = 1; i < LENGTHS - 2; i++)
+    for (int j = 1; j < LENGTHS - 2; j++)
+      for (place w = END; w < PLACES; w++) {
+        const int64_t m = lengths[i], n = lengths[j], rx = n + (j % 3), ry = m + (i % 3);
+        const int64_t nx = (m - 1) * rx + n, ny = (n - 1) * ry + m;
+
+        fill(in[0], w, nx, 0);
+        for (int s = 0; s < 2; s++) {
+          fill(out[s][0], w, ny, 7000);
+          k[s]->transpose(m, n, at(in[0], w, nx), rx, at(out[s][0], w, ny), ry);
+        }
+        good &= same(out[0][0], out[1][0], w, ny);
+      }
+  return good;
+}
+
+static int same_add_rows(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int64_t m = 0; m < 20; m += 3)
+    for (int j = 0; j < LENGTHS; j++)
+      for (place w = END; w < PLACES; w++) {
+        const int64_t n = lengths[j], rx = n + m % 2 * 5, nx = m ? (m - 1) * rx + n : 0;
+
+        fill(in[0], w, nx, 0);
+        for (int s = 0; s < 2; s++) {
+          fill(out[s][0], w, n, 7000);
+          k[s]->add_rows(m, n, at(in[0], w, nx), rx, at(out[s][0], w, n));
+        }
+        good &= same(out[0][0], out[1][0], w, n);
+      }
+  return good;
+}
+
+/* What the slots of one length share: inputs filled, outputs filled, a call, a comparison.
+   in_place says that y is the first input. */
+typedef void call(const dx_kernels *k, int64_t n, const float *a, const float *b, float *y);
+
+static int same_loop(const dx_kernels *k[2], call *f)
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (int how = 0; how < 4; how++) {
+      const place w = (place)(how & 1);
+      const int in_place = how >> 1;
+      const int64_t n = lengths[j];
+
+      fill(in[0], w, n, 0);
+      fill(in[1], w, n, 3000);
+      for (int s = 0; s < 2; s++) {
+        fill(out[s][0], w, n, 0);
+        float *const y = at(out[s][0], w, n);
+
+        f(k[s], n, in_place ? y : at(in[0], w, n), at(in[1], w, n), y);
+      }
+      good &= same(out[0][0], out[1][0], w, n);
+    }
+  return good;
+}
+
+static void call_relu(const dx_kernels *k, int64_t n, const float *a, const float *b, float *y)
+{
+  k->relu_backward(n, b, a, y);
+}
+
+static void call_add(const dx_kernels *k, int64_t n, const float *a, const float *b, float *y)
+{
+  k->add(n, a, b, y);
+}
+
+static void call_mix(const dx_kernels *k, int64_t n, const float *a, const float *b, float *y)
+{
+  k->mix(n, 0.3F, a, -1.7F, b, y);
+}
+
+static void call_mix_second(const dx_kernels *k, int64_t n, const float *a, const float *b, float *y)
+{
+  k->mix(n, 0.3F, b, -1.7F, a, y);
+}
+
+static int same_relu_backward(const dx_kernels *k[2]) { return same_loop(k, call_relu); }
+static int same_add(const dx_kernels *k[2]) { return same_loop(k, call_add); }
+static int same_mix(const dx_kernels *k[2]) { return same_loop(k, call_mix) & same_loop(k, call_mix_second); }
+
+static int same_from_u8(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (place w = END; w < PLACES; w++) {
+      const int64_t n = lengths[j];
+      uint8_t *const x = zone_at(in[0], w, (size_t)n);
+
+      for (int64_t i = 0; i < n; i++) x[i] = (uint8_t)(i * 7 + 250);
+      for (int s = 0; s < 2; s++) {
+        fill(out[s][0], w, n, 0);
+        k[s]->from_u8(n, 2 / 255.0F, -1, x, at(out[s][0], w, n));
+      }
+      good &= same(out[0][0], out[1][0], w, n);
+    }
+  return good;
+}
+
+static int same_sum_squares(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (place w = END; w < PLACES; w++) {
+      const int64_t n = lengths[j];
+
+      fill(in[0], w, n, 100);
+      const double a = k[0]->sum_squares(n, at(in[0], w, n)), b = k[1]->sum_squares(n, at(in[0], w, n));
+
+      good &= !memcmp(&a, &b, sizeof a);
+    }
+  return good;
+}
+
+static int same_sum_squared_diff(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (place w = END; w < PLACES; w++) {
+      const int64_t n = lengths[j];
+
+      fill(in[0], w, n, 100);
+      fill(in[1], w, n, 4000);
+      const double a = k[0]->sum_squared_diff(n, at(in[0], w, n), at(in[1], w, n));
+      const double b = k[1]->sum_squared_diff(n, at(in[0], w, n), at(in[1], w, n));
+
+      good &= !memcmp(&a, &b, sizeof a);
+    }
+  return good;
+}
+
+static int adam_case(const dx_kernels *k[2], place w, int64_t n, int averaged)
+{
+  const dx_adam p = {.rate = 1e-3F, .eps = 1e-8F, .beta1 = 0.9F, .beta2 = 0.999F, .decay = 0.9999F,
+                     .grad_scale = 0.37F, .ema = 0.99F};
+  int good = 1;
+
+  fill(in[0], w, n, 500);
+  for (int s = 0; s < 2; s++) {
+    for (int i = 0; i < 4; i++) fill(out[s][i], w, n, 1000 * i);
+    float *const m2 = at(out[s][2], w, n);
+
+    for (int64_t i = 0; i < n; i++) m2[i] = fabsf(m2[i]);
+    for (int step = 0; step < 2; step++)
+      k[s]->adam(n, &p, at(in[0], w, n), at(out[s][0], w, n), at(out[s][1], w, n), m2,
+                 averaged ? at(out[s][3], w, n) : NULL);
+  }
+  for (int i = 0; i < 4; i++) good &= same(out[0][i], out[1][i], w, n);
+  return good;
+}
+
+static int same_adam(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (int how = 0; how < 4; how++) good &= adam_case(k, (place)(how & 1), lengths[j], how >> 1);
+  return good;
+}
+
+static int normals_case(const dx_kernels *k[2], place w, int64_t rows, int64_t n, int indexed)
+{
+  const uint32_t key[2] = {0xDEADBEEF, 77}, ctr[4] = {0xFFFFFFFE, 5, 0x80000001, 0xFFFFFFFF};
+  uint32_t *const index = zone_at(in[0], w, (size_t)rows * sizeof *index);
+
+  for (int64_t r = 0; r < rows; r++) index[r] = (uint32_t)r * 0x9E3779B9u;
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], w, rows * n, 0);
+    k[s]->normals(key, ctr, rows, indexed ? index : NULL, n, at(out[s][0], w, rows * n));
+  }
+  return same(out[0][0], out[1][0], w, rows * n);
+}
+
+static int same_normals(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (place w = END; w < PLACES; w++) {
+    for (int j = 0; j < LENGTHS; j++) {
+      good &= normals_case(k, w, 1, lengths[j], 0);
+      for (int64_t n = 0; n <= 9; n++) good &= normals_case(k, w, lengths[j], n, 1);
+    }
+    for (int64_t rows = 0; rows < 40; rows++) good &= normals_case(k, w, rows, 70, 1);
+  }
+  return good;
+}
+
+/* A slot without a function above does not compile. */
+static void compare_sets(void)
+{
+  const char *names[3];
+  const int n = dx_kernels_available(names);
+  dx_kernels ref;
+
+  dx_kernels_ref(&ref);
+  for (int i = 0; i < n; i++) {
+    dx_kernels set;
+    dx_error *e = dx_kernels_select(names[i], &set);
+
+    ok(!e && !strcmp(set.name, names[i]), "the set %s is there", names[i]);
+    if (e) continue;
+    const dx_kernels *pair[2] = {&ref, &set};
+#define X(slot, result, args) ok(same_##slot(pair), "%s: " #slot " gives the bits of ref", names[i]);
+    DX_KERNELS(X)
+#undef X
+  }
+}
+
+/* ---- each set against the formula in double ------------------------------------------- */
+
+static void right_gemm(const dx_kernels *k)
+{
+  enum { M = 5, N = 7, D = 300 };
+  float a[M * D], b[D * N], c[M * N], bias[N], worst = 0;
+
+  for (int i = 0; i < M * D; i++) a[i] = (float)sin(i);
+  for (int i = 0; i < D * N; i++) b[i] = (float)cos(i * 1.7);
+  for (int j = 0; j < N; j++) bias[j] = (float)j - 3;
+  for (int mode = DX_GEMM_SET; mode <= DX_GEMM_BIAS_RELU; mode++) {
+    for (int i = 0; i < M * N; i++) c[i] = 2;
+    k->gemm(M, N, D, a, D, 1, b, N, c, N, bias, (dx_gemm_mode)mode);
+    for (int i = 0; i < M; i++)
+      for (int j = 0; j < N; j++) {
+        double sum = mode == DX_GEMM_SET ? 0 : mode == DX_GEMM_ADD ? 2 : bias[j];
+
+        for (int l = 0; l < D; l++) sum += (double)a[i * D + l] * b[l * N + j];
+        if (mode == DX_GEMM_BIAS_RELU && sum < 0) sum = 0;
+        worst = fmaxf(worst, fabsf(c[i * N + j] - (float)sum));
+      }
+  }
+  ok(worst < 1e-5F, "%s: gemm is the product, off by %.1e", k->name, (double)worst);
+  const float nan_a = NAN, one = 1, zero = 0;
+
+  k->gemm(1, 1, 1, &nan_a, 1, 1, &one, 1, c, 1, &zero, DX_GEMM_BIAS_RELU);
+  ok(isnan(c[0]), "%s: a NaN passes the ReLU of gemm", k->name);
+}
+
+static void right_loops(const dx_kernels *k)
+{
+  const float a[3] = {1, -2, 3}, b[3] = {4, 0, -6}, x[4] = {3, 4, -12, 0};
+  const uint8_t u[3] = {0, 255, 128};
+  float y[4], t[4];
+
+  k->relu_backward(3, b, a, y);
+  ok(y[0] == 1 && y[1] == 0 && y[2] == 0, "%s: relu_backward passes where y > 0", k->name);
+  k->add(3, a, b, y);
+  ok(y[0] == 5 && y[1] == -2 && y[2] == -3, "%s: add", k->name);
+  k->mix(3, 2, a, 0.5F, b, y);
+  ok(y[0] == 4 && y[1] == -4 && y[2] == 3, "%s: mix", k->name);
+  k->from_u8(3, 2 / 255.0F, -1, u, y);
+  ok(y[0] == -1 && fabsf(y[1] - 1) < 2e-7F && fabsf(y[2] - 1 / 255.0F) < 2e-7F, "%s: from_u8", k->name);
+  k->transpose(2, 2, x, 2, t, 2);
+  ok(t[0] == 3 && t[1] == -12 && t[2] == 4 && t[3] == 0, "%s: transpose", k->name);
+  y[0] = y[1] = 1;
+  k->add_rows(2, 2, x, 2, y);
+  ok(y[0] == -8 && y[1] == 5, "%s: add_rows", k->name);
+  ok(k->sum_squares(4, x) == 169 && k->sum_squared_diff(3, a, b) == 9 + 4 + 81, "%s: sums of squares", k->name);
+}
+
+/* Ten steps against the textbook form in double. */
+static void right_adam(const dx_kernels *k)
+{
+  const double rate = 1e-2, b1 = 0.9, b2 = 0.999, eps = 1e-8, weight_decay = 0.1, ema = 0.9;
+  double w = 1, m = 0, v = 0, e = 1;
+  float wf = 1, mf = 0, vf = 0, ef = 1;
+
+  for (int step = 1; step <= 10; step++) {
+    const double g = sin(step) * 0.5, c1 = 1 - pow(b1, step), c2 = 1 - pow(b2, step);
+    const float twice = (float)(2 * g);
+    const dx_adam p = {.rate = (float)(rate * sqrt(c2) / c1), .eps = (float)(eps * sqrt(c2)), .beta1 = (float)b1,
+                       .beta2 = (float)b2, .decay = (float)(1 - rate * weight_decay), .grad_scale = 0.5F,
+                       .ema = (float)ema};
+
+    m = b1 * m + (1 - b1) * g;
+    v = b2 * v + (1 - b2) * g * g;
+    w -= rate * weight_decay * w;
+    w -= rate * (m / c1) / (sqrt(v / c2) + eps);
+    e = ema * e + (1 - ema) * w;
+    k->adam(1, &p, &twice, &wf, &mf, &vf, &ef);
+  }
+  ok(fabs(w - wf) < 1e-6 && fabs(e - ef) < 1e-6, "%s: ten steps of AdamW: %.7f, expected %.7f", k->name,
+     wf, w);
+}
+
+static void right_normals(const dx_kernels *k)
+{
+  const dx_stream s = {.seed = 5, .purpose = DX_FOR_TEST, .step = 9, .index = 123};
+  const uint32_t index = 123;
+  uint32_t key[2], ctr[4];
+  double want[11];
+  float z[11];
+  int equal = 1;
+
+  dx_stream_start(&s, key, ctr);
+  dx_stream_normals(&s, 11, want);
+  ctr[1] = 0;
+  k->normals(key, ctr, 1, &index, 11, z);
+  for (int i = 0; i < 11; i++) equal &= z[i] == (float)want[i];
+  ok(equal, "%s: normals are those of dx_stream_normals, rounded", k->name);
+}
+
+static void selection(void)
+{
+  dx_kernels k;
+  dx_error *e = dx_kernels_select("fast", &k);
+  char text[200] = "", again[200], tiny[8];
+
+  ok(e && dx_error_code(e) == DX_E_CONFIG && strstr(dx_error_text(e), "fast") &&
+         strstr(dx_error_text(e), "portable"),
+     "an unknown set is refused: %s", e ? dx_error_text(e) : "not");
+  dx_error_free(e);
+  dx_cpu_describe(text, sizeof text);
+  dx_cpu_describe(again, sizeof again);
+  dx_cpu_describe(tiny, sizeof tiny);
+  ok(*text && !strcmp(text, again) && strlen(tiny) < sizeof tiny, "this processor: %s", text);
+}
+
+static void float_mode(void)
+{
+  dx_float_mode();
+  ok(!dx_float_mode_wrong(), "the float mode is right once set");
+  fesetround(FE_UPWARD);
+  ok(dx_float_mode_wrong() != NULL, "another rounding is seen");
+  dx_float_mode();
+  ok(!dx_float_mode_wrong(), "and mended");
+#ifdef DX_X86
+  _mm_setcsr(_mm_getcsr() | 0x8000);
+  ok(dx_float_mode_wrong() != NULL, "flush to zero is seen");
+  dx_float_mode();
+  _mm_setcsr(_mm_getcsr() | 0x0040);
+  ok(dx_float_mode_wrong() != NULL, "denormals read as zero are seen");
+  dx_float_mode();
+  ok(!dx_float_mode_wrong(), "and mended");
+#endif
+}
+
+int main(void)
+{
+  const char *names[3];
+  const int n = dx_kernels_available(names);
+
+  for (uint32_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = number(i);
+  for (int i = 0; i < 3; i++) in[i] = zone_create();
+  for (int i = 0; i < 8; i++) out[i / 4][i % 4] = zone_create();
+
+  ok(n >= 1 && n <= 3 && !strcmp(names[0], "portable"), "%d sets, the slowest is portable", n);
+  for (int i = 0; i < n; i++) {
+    dx_kernels k;
+    dx_error *e = dx_kernels_select(names[i], &k);
+
+    if (e) return 99;
+    right_gemm(&k);
+    right_loops(&k);
+    right_adam(&k);
+    right_normals(&k);
+  }
+  compare_sets();
+  selection();
+  float_mode();
+  return done();
+}
