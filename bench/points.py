@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Speed and memory of experiments/points.yaml beside the same work in PyTorch, and the cost of starting.
+
+Run from the build's folder by `make bench`. The programs take turns; the best of several counts."""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+here = os.path.dirname(os.path.abspath(__file__))
+experiment = os.path.join(here, '..', 'experiments', 'points.yaml')
+mpiexec = os.environ.get('MPIEXEC', 'mpiexec').split()
+environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT='1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1',
+                   OMPI_MCA_rmaps_base_oversubscribe='1')
+no_extras = ['evaluate.every=never', 'sample.every=never']
+
+
+def run(command):
+    """Output, seconds and peak MiB of the largest process of a command."""
+    with tempfile.TemporaryFile() as out:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        out.seek(0)
+        text = out.read().decode()
+    if status:
+        sys.exit(f'{" ".join(command)}: status {os.waitstatus_to_exitcode(status)}\n{text}')
+    return text, seconds, usage.ru_maxrss / 1024
+
+
+def number(pattern, text):
+    """The last number that the pattern finds in what a program said."""
+    found = re.findall(pattern, text)
+    if not found:
+        sys.exit(f'bench/points.py: no "{pattern}" in:\n{text}')
+    return float(found[-1].replace(',', ''))
+
+
+def diffx(folder, threads):
+    """Training steps/s, seconds to sample 1000 points, peak MiB."""
+    one = mpiexec + ['--bind-to', 'none', '-n', '1', './diffx']
+    text, _, peak = run(one + [experiment, f'output={folder}/run', f'run.threads={threads}'] + no_extras)
+    speed = number(r'([\d.,]+) steps/s', text)
+    text, _, peak_sample = run(one + ['sample', f'{folder}/run', f'run.threads={threads}', 'sample.count=1000'])
+    return speed, number(r'in ([\d.]+) s', text), max(peak, peak_sample)
+
+
+def torch(threads, epochs):
+    text, _, _ = run([sys.executable, os.path.join(here, 'torch_points.py'),
+                      '--threads', str(threads), '--epochs', str(epochs)])
+    return tuple(float(word) for word in text.split('\n')[-2].split())
+
+
+def start_up(folder):
+    """Seconds of a run that ends with its first step, and of an empty MPI program; on two ranks."""
+    two = mpiexec + ['-n', '2']
+    first = run(two + ['./diffx', experiment, f'output={folder}/start', 'train.steps=1'] + no_extras)[1]
+    return first, run(two + ['bench/empty_mpi'])[1]
+
+
+def best(rows):
+    """Of (speed, seconds, memory): the highest, the lowest, the lowest."""
+    speed, seconds, memory = zip(*rows)
+    return max(speed), min(seconds), min(memory)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--epochs', type=int, default=10, help='epochs of the PyTorch program; its speed is constant')
+    args = parser.parse_args()
+    have_torch = subprocess.run([sys.executable, '-c', 'import torch'], stderr=subprocess.DEVNULL).returncode == 0
+
+    ours, theirs, starts, empty = [], [], [], []
+    for _ in range(args.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            ours.append(diffx(folder, args.threads))
+            if have_torch:
+                theirs.append(torch(args.threads, args.epochs))
+            first, nothing = start_up(folder)
+            starts.append(first)
+            empty.append(nothing)
+
+    a = best(ours)
+    print(f'{"":14}{"training":>16}{"1000 samples":>15}{"peak memory":>14}')
+    print(f'{"diffx":14}{a[0]:9.0f} steps/s{a[1]:13.3f} s{a[2]:10.0f} MiB')
+    if have_torch:
+        b = best(theirs)
+        print(f'{"PyTorch":14}{b[0]:9.0f} steps/s{b[1]:13.3f} s{b[2]:10.0f} MiB')
+        print(f'{"ratio":14}{a[0] / b[0]:9.1f} x faster{b[1] / a[1]:9.1f} x faster{a[2] / b[2]:8.3f} of it')
+    else:
+        print('PyTorch is not installed: no ratios')
+    print(f'to the first step and out again, 2 ranks: {min(starts):.2f} s; an empty MPI program: {min(empty):.2f} s; '
+          f'difference {min(starts) - min(empty):+.2f} s')
+
+
+if __name__ == '__main__':
+    main()
