@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel/vector.c - the slots for vectors of 8 and of 16 floats: compiled once for each.
 
-   The flags decide (src/Makefile.am): with AVX-512 this file is the set avx512, else avx2.
-   A set for another processor needs the block of definitions below, no more. Each value is
+   DX_FLOATS, set in src/Makefile.am, says which: with 16 this file is the set avx512, with 8
+   avx2. A set for another processor needs the block of definitions below, no more. Each value is
    computed in one lane, in the order that kernel.h fixes, so the width never shows in the bits. */
 #include "kernel/kernel.h"
 
@@ -12,8 +12,14 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+/* Before a short loop of constant length: its arrays then live in registers. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
-#if defined __AVX512F__
+#if DX_FLOATS == 16
 enum { W = 16, ROWS = 8, VECS = 2 }; /* floats in a vector; rows and vectors in a block of C */
 #define FILL dx_kernels_avx512
 #define NAME "avx512"
@@ -33,7 +39,7 @@ INLINE wide spread_word(uint32_t x) { return _mm512_set1_epi64(x); }
 INLINE wide times(wide a, wide b) { return _mm512_mul_epu32(a, b); } /* of the low halves */
 INLINE wide high(wide a) { return _mm512_srli_epi64(a, 32); }
 INLINE doubles widen(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-#elif defined __AVX2__ && defined __FMA__
+#elif DX_FLOATS == 8
 enum { W = 8, ROWS = 6, VECS = 2 };
 #define FILL dx_kernels_avx2
 #define NAME "avx2"
@@ -57,7 +63,7 @@ INLINE wide times(wide a, wide b) { return _mm256_mul_epu32(a, b); }
 INLINE wide high(wide a) { return _mm256_srli_epi64(a, 32); }
 INLINE doubles widen(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 #else
-#error "vector.c wants AVX-512 or AVX2 with FMA"
+#error "no vectors of DX_FLOATS floats"
 #endif
 
 /* Where a tail is a constant 0 or 1 after inlining: one vector, or its first lanes. */
@@ -88,9 +94,9 @@ INLINE void run_block(const block *q, int rows, int vecs, int tail)
   const float *a = q->a, *b = q->b;
   const int64_t ras = q->ras, cas = q->cas, rb = q->rb;
 
-#pragma GCC unroll 8
+  UNROLL
   for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
+    UNROLL
     for (int v = 0; v < vecs; v++) {
       const int some = tail && v == vecs - 1;
 
@@ -99,19 +105,19 @@ INLINE void run_block(const block *q, int rows, int vecs, int tail)
                                            : get(some, q->last, q->bias + v * W);
     }
   for (int64_t l = 0; l < q->k; l++, a += cas, b += rb) {
-#pragma GCC unroll 8
+    UNROLL
     for (int v = 0; v < vecs; v++) row_of_b[v] = get(tail && v == vecs - 1, q->last, b + v * W);
-#pragma GCC unroll 8
+    UNROLL
     for (int i = 0; i < rows; i++) {
       const vec a_il = spread(a[i * ras]);
 
-#pragma GCC unroll 8
+      UNROLL
       for (int v = 0; v < vecs; v++) acc[i][v] = mul_add(a_il, row_of_b[v], acc[i][v]);
     }
   }
-#pragma GCC unroll 8
+  UNROLL
   for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
+    UNROLL
     for (int v = 0; v < vecs; v++)
       put(tail && v == vecs - 1, q->last, q->c + i * q->rc + v * W,
           q->mode == DX_GEMM_BIAS_RELU ? relu(acc[i][v]) : acc[i][v]);
@@ -159,21 +165,21 @@ INLINE void transpose_8x8(const float *x, int64_t rx, float *y, int64_t ry)
 {
   __m256 r[8], s[8];
 
-#pragma GCC unroll 8
+  UNROLL
   for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(x + i * rx);
-#pragma GCC unroll 4
+  UNROLL
   for (int i = 0; i < 8; i += 2) {
     s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
     s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
   }
-#pragma GCC unroll 2
+  UNROLL
   for (int i = 0; i < 8; i += 4) {
     r[i] = _mm256_shuffle_ps(s[i], s[i + 2], 0x44);
     r[i + 1] = _mm256_shuffle_ps(s[i], s[i + 2], 0xEE);
     r[i + 2] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0x44);
     r[i + 3] = _mm256_shuffle_ps(s[i + 1], s[i + 3], 0xEE);
   }
-#pragma GCC unroll 4
+  UNROLL
   for (int i = 0; i < 4; i++) {
     _mm256_storeu_ps(y + i * ry, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
     _mm256_storeu_ps(y + (i + 4) * ry, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
@@ -249,12 +255,12 @@ INLINE void add_rows_strip(int64_t m, const float *x, int64_t rx, float *s, int 
 {
   vec sum[4];
 
-#pragma GCC unroll 4
+  UNROLL
   for (int v = 0; v < vecs; v++) sum[v] = get(tail, last, s + v * W);
   for (int64_t i = 0; i < m; i++, x += rx)
-#pragma GCC unroll 4
+    UNROLL
     for (int v = 0; v < vecs; v++) sum[v] += get(tail, last, x + v * W);
-#pragma GCC unroll 4
+  UNROLL
   for (int v = 0; v < vecs; v++) put(tail, last, s + v * W, sum[v]);
 }
 
@@ -272,7 +278,7 @@ enum { LANES = 16, HALF = W / 2, PARTS = LANES / HALF };
 /* Add the squares of 16 floats, or of 16 differences, to their lanes. */
 INLINE void add_squares(const float *a, const float *b, doubles lane[PARTS])
 {
-#pragma GCC unroll 4
+  UNROLL
   for (int v = 0; v < PARTS; v++) {
     doubles x = widen(a + v * HALF);
 
@@ -318,7 +324,7 @@ static void philox(const uint32_t key[2], blocks *q)
     uint32_t k0 = key[0], k1 = key[1];
     wide x[4];
 
-#pragma GCC unroll 4
+    UNROLL
     for (int i = 0; i < 4; i++) memcpy(x + i, q->word[i] + part, sizeof *x);
     for (int round = 0; round < 10; round++) {
       const wide p0 = times(m0, x[0]), p1 = times(m1, x[2]);
@@ -330,7 +336,7 @@ static void philox(const uint32_t key[2], blocks *q)
       k0 += 0x9E3779B9u;
       k1 += 0xBB67AE85u;
     }
-#pragma GCC unroll 4
+    UNROLL
     for (int i = 0; i < 4; i++) memcpy(q->word[i] + part, x + i, sizeof *x);
   }
 }
