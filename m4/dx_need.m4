@@ -94,7 +94,7 @@ AC_DEFUN([DX_HDF5], [
         DX_TRY_HDF5([$dx_cflags], [$dx_libs], [h5pcc])])])
   AC_MSG_RESULT([$dx_hdf5])
   AS_CASE([$dx_hdf5],
-    [none],   [dx_wrong='hdf5.h was not found'],
+    [none],   [dx_wrong='no hdf5.h was found'],
     [serial], [dx_wrong='the one found is serial (no H5_HAVE_PARALLEL)'],
     [unlinked], [dx_wrong='a program with H5Pset_fapl_mpio does not build, or it is older than 1.10'],
     [dx_wrong=])
@@ -145,7 +145,7 @@ AC_DEFUN([DX_BLIS], [
      done])
   AC_MSG_RESULT([$dx_blis])
   AS_CASE([$dx_blis],
-    [none],  [dx_wrong='blis.h was not found'],
+    [none],  [dx_wrong='no blis.h was found that the compiler can read'],
     [unfit], [dx_wrong='a program with blis.h and bli_sgemm_ex does not build (a library without the expert interface, or none)'],
     [dx_wrong=])
   AS_IF([test -n "$dx_wrong"],

@@ -81,7 +81,7 @@ say "$holds" 'another MPI: a warning'
 # HDF5
 hide_header no-hdf5 hdf5.h H5pubconf.h
 configure CC="$mpicc -I$work/no-hdf5"
-refused 'no HDF5' 'parallel HDF5: hdf5.h was not found' libhdf5-openmpi-dev hdf5-openmpi-devel 'hdf5 +mpi +hl'
+refused 'no HDF5' 'parallel HDF5: no hdf5.h was found' libhdf5-openmpi-dev hdf5-openmpi-devel 'hdf5 +mpi +hl'
 mkdir "$work/serial"
 echo '#define H5_VERSION "1.10.8"' > "$work/serial/H5pubconf.h"
 configure CC="$mpicc -I$work/serial"
@@ -96,7 +96,7 @@ refused 'no high-level library of HDF5' "HDF5's high-level library" H5DSattach_s
 # BLIS
 hide_header no-blis blis.h
 configure CC="$mpicc -I$work/no-blis"
-refused 'no BLIS' 'BLIS: blis.h was not found' libblis-openmp-dev blis-devel 'blis (Spack)'
+refused 'no BLIS' 'BLIS: no blis.h was found' libblis-openmp-dev blis-devel 'blis (Spack)'
 hide_library no-blis-lib blis bliso blisp
 configure CC="$mpicc -L$work/no-blis-lib"
 refused 'a BLIS without bli_sgemm_ex' 'BLIS: .*bli_sgemm_ex' libblis-openmp-dev
