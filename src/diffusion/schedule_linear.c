@@ -31,7 +31,8 @@ static dx_error *check(const config *c, int64_t T)
   if (!c->scale || k * largest < 1) return NULL;
   return DX_FAIL(CONFIG,
                  "process.timesteps is %lld: linear's beta_%lld = %g x 1000 / %lld = %.4g; allowed: "
-                 "beta below 1, so process.timesteps of at least %.0f with this process.%s, or process.scale: false",
+                 "beta below 1, so process.timesteps of at least %.0f with this process.%s, "
+                 "or process.scale: false",
                  (long long)T, last ? (long long)T : 1LL, largest, (long long)T, k * largest,
                  floor(1000 * largest) + 1, last ? "beta_last" : "beta_first");
 }
