@@ -27,6 +27,7 @@ static herr_t innermost(unsigned n, const H5E_error2_t *e, void *ctx)
   return 0;
 }
 
+/* To be called before any other call of HDF5: each clears the stack of the one before. */
 void dx_h5_why(dx_h5_cause *cause)
 {
   const char *number;
@@ -149,9 +150,9 @@ dx_error *dx_h5_create(dx_h5 **out)
   H5Pset_obj_track_times(creation, 0); /* of the root group */
   /* the name is never used: nothing goes to a disk by HDF5's own hand */
   f->file = H5Fcreate("image", H5F_ACC_TRUNC, creation, access);
+  if (f->file < 0) e = dx_h5_failed(f, "begin", "an HDF5 file");
   H5Pclose(access);
   H5Pclose(creation);
-  if (f->file < 0) e = dx_h5_failed(f, "begin", "an HDF5 file");
   if (e) dx_h5_close(f);
   else *out = f;
   return e;
@@ -163,14 +164,16 @@ static dx_error *image_of(dx_h5 *f, void **bytes, size_t *size)
   hid_t access;
   void **place = NULL;
   ssize_t n;
-  herr_t bad;
+  dx_error *e = NULL;
 
   if (H5Fflush(f->file, H5F_SCOPE_GLOBAL) < 0) return dx_h5_failed(f, "finish", "an HDF5 file");
   n = H5Fget_file_image(f->file, NULL, 0); /* the size alone */
+  if (n < 0) return dx_h5_failed(f, "finish", "an HDF5 file");
   access = H5Fget_access_plist(f->file);
-  bad = H5Fget_vfd_handle(f->file, access, (void **)&place);
+  if (H5Fget_vfd_handle(f->file, access, (void **)&place) < 0 || !place)
+    e = dx_h5_failed(f, "finish", "an HDF5 file");
   H5Pclose(access);
-  if (n < 0 || bad < 0 || !place) return dx_h5_failed(f, "finish", "an HDF5 file");
+  if (e) return e;
   *bytes = *place;
   *size = (size_t)n;
   return NULL;

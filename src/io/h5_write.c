@@ -62,7 +62,7 @@ dx_error *dx_h5_group(dx_h5 *f, const char *path)
   return e;
 }
 
-/* Chunks of whole rows; none for a dataset without rows. */
+/* Chunks of whole rows; none for a dataset without rows, nor for texts, which HDF5 keeps elsewhere. */
 static dx_error *set_storage(hid_t creation, const dx_h5_info *info, const dx_h5_storage *storage)
 {
   hsize_t chunk[DX_H5_RANK_MAX];
@@ -70,7 +70,7 @@ static dx_error *set_storage(hid_t creation, const dx_h5_info *info, const dx_h5
   const int64_t size = (int64_t)dx_h5_type_size(info->type);
 
   DX_TRY(dx_h5_count(info, 1, 1, &row));
-  if (info->rank == 0 || row == 0 || info->dim[0] == 0) return NULL;
+  if (info->rank == 0 || row == 0 || info->dim[0] == 0 || info->type == DX_H5_TEXT) return NULL;
   if (rows <= 0) rows = CHUNK / (row * size);
   if (rows < 1) rows = 1;
   if (rows > info->dim[0]) rows = info->dim[0];
@@ -108,9 +108,9 @@ static dx_error *create_dataset(dx_h5 *f, const char *path, const dx_h5_info *in
     space = space_of(info);
     type = file_type(info->type);
     *out = H5Dcreate2(f->file, path, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    if (*out < 0) e = dx_h5_failed(f, "make the dataset", path);
     dx_h5_type_close(info->type, type);
     if (space >= 0) H5Sclose(space);
-    if (*out < 0) e = dx_h5_failed(f, "make the dataset", path);
   }
   H5Pclose(creation);
   return e;
@@ -119,10 +119,12 @@ static dx_error *create_dataset(dx_h5 *f, const char *path, const dx_h5_info *in
 static dx_error *write_all(dx_h5 *f, const char *path, hid_t set, dx_h5_type type, const void *data)
 {
   const hid_t memory = dx_h5_memory_type(type);
-  const herr_t bad = H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data);
+  dx_error *e = NULL;
 
+  if (H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+    e = dx_h5_failed(f, "write", path);
   dx_h5_type_close(type, memory);
-  return bad < 0 ? dx_h5_failed(f, "write", path) : NULL;
+  return e;
 }
 
 dx_error *dx_h5_write(dx_h5 *f, const char *path, const dx_h5_info *info, const void *data,
@@ -149,7 +151,7 @@ dx_error *dx_h5_write_rows(dx_h5 *f, const char *path, int64_t first, int64_t n,
   dx_h5_info info;
   hsize_t start[DX_H5_RANK_MAX] = {0}, dim[DX_H5_RANK_MAX];
   hid_t set, there, here, memory;
-  herr_t bad;
+  dx_error *e = NULL;
 
   DX_TRY(dx_h5_look(f, path, &info));
   if (info.rank == 0 || first < 0 || n < 0 || n > info.dim[0] || first > info.dim[0] - n)
@@ -164,12 +166,12 @@ dx_error *dx_h5_write_rows(dx_h5 *f, const char *path, int64_t first, int64_t n,
   here = H5Screate_simple(info.rank, dim, NULL);
   memory = dx_h5_memory_type(info.type);
   H5Sselect_hyperslab(there, H5S_SELECT_SET, start, NULL, dim, NULL);
-  bad = H5Dwrite(set, memory, here, there, H5P_DEFAULT, data);
+  if (H5Dwrite(set, memory, here, there, H5P_DEFAULT, data) < 0) e = dx_h5_failed(f, "write", path);
   dx_h5_type_close(info.type, memory);
   H5Sclose(here);
   H5Sclose(there);
   H5Dclose(set);
-  return bad < 0 ? dx_h5_failed(f, "write", path) : NULL;
+  return e;
 }
 
 dx_error *dx_h5_attach_scale(dx_h5 *f, const char *path, int dim, const char *scale,
@@ -178,13 +180,15 @@ dx_error *dx_h5_attach_scale(dx_h5 *f, const char *path, int dim, const char *sc
   const hid_t set = H5Dopen2(f->file, path, H5P_DEFAULT);
   const hid_t along = H5Dopen2(f->file, scale, H5P_DEFAULT);
   herr_t bad = set < 0 || along < 0 ? -1 : 0;
+  dx_error *e = NULL;
 
   if (bad >= 0 && H5DSis_scale(along) <= 0) bad = H5DSset_scale(along, name);
   if (bad >= 0) bad = H5DSattach_scale(set, along, (unsigned)dim);
   if (bad >= 0) bad = H5DSset_label(set, (unsigned)dim, name);
+  if (bad < 0) e = dx_h5_failed(f, "attach a scale to", path);
   if (set >= 0) H5Dclose(set);
   if (along >= 0) H5Dclose(along);
-  return bad < 0 ? dx_h5_failed(f, "attach a scale to", path) : NULL;
+  return e;
 }
 
 /* One value; a former one of that name goes. */
@@ -192,8 +196,8 @@ static dx_error *set_attr(dx_h5 *f, const char *path, const char *name, dx_h5_ty
                           const void *value)
 {
   const hid_t object = H5Oopen(f->file, path, H5P_DEFAULT);
-  hid_t space, memory, disk, attr = -1;
-  herr_t bad;
+  hid_t space, memory, disk, attr;
+  dx_error *e = NULL;
 
   if (object < 0) return dx_h5_failed(f, "find", path);
   if (H5Aexists(object, name) > 0) H5Adelete(object, name);
@@ -201,13 +205,13 @@ static dx_error *set_attr(dx_h5 *f, const char *path, const char *name, dx_h5_ty
   disk = file_type(type);
   memory = dx_h5_memory_type(type);
   attr = H5Acreate2(object, name, disk, space, H5P_DEFAULT, H5P_DEFAULT);
-  bad = attr < 0 ? -1 : H5Awrite(attr, memory, value);
+  if (attr < 0 || H5Awrite(attr, memory, value) < 0) e = dx_h5_failed(f, "write the attribute", name);
   if (attr >= 0) H5Aclose(attr);
   dx_h5_type_close(type, memory);
   dx_h5_type_close(type, disk);
   H5Sclose(space);
   H5Oclose(object);
-  return bad < 0 ? dx_h5_failed(f, "write the attribute", name) : NULL;
+  return e;
 }
 
 dx_error *dx_h5_set_int(dx_h5 *f, const char *path, const char *name, int64_t v)
