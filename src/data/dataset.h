@@ -10,6 +10,7 @@
 #define DX_DATA_DATASET_H
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "base/error.h"
 #include "base/mixture.h"
 #include "base/option.h"
@@ -29,11 +30,12 @@ typedef struct {
   double shift, scale;         /* network sees (x - shift) / scale; of 8-bit data 127.5 both */
   bool has_range;              /* declared: clip predictions to [lo, hi], data units */
   double lo, hi;
-  int64_t classes;             /* 0: no labels */
+  int64_t classes;             /* labels are 0 .. classes - 1; 0: no labels */
   uint64_t hash;               /* of all content; equal on any number of ranks */
-  char modality[16];           /* "points", "image" */
-  char name[64];               /* kind, or file name without folder */
-  dx_mixture mixture;          /* data units; count 0 where the density has no such form */
+  char modality[16];           /* "points", "sequence", "image" */
+  char name[64];               /* kind, or file name without folder; not in the hash */
+  dx_mixture mixture;          /* data units, arrays owned by the source; count 0 where the
+                                  density has no such form */
 } dx_dataset_info;
 
 /* data.*: common keys. */
@@ -72,9 +74,10 @@ int64_t dx_dataset_bytes_held(const dx_dataset *d);      /* on this rank */
    gives the rows of all ranks, so that owners know what to send without asking:
    index (total) holds the rows of rank 0, then of rank 1, ...; first[r] .. first[r+1] are
    rank r's (first has size + 1 entries). start sends in the background, finish gives
-   this rank's rows in order: raw rows and labels (NULL without labels), owned by the
-   fetch until its next start. Both Collective. A failure of one rank (reading a block)
-   is returned by finish on all ranks. */
+   this rank's rows in order: raw rows and labels (NULL without labels), owned by the fetch
+   and good until its next finish, so the next start may go before they are used. Both
+   Collective. index and first may change after start. A failure of one rank (reading a
+   block) is returned by finish on all ranks; the fetch can be used again after it. */
 typedef struct dx_fetch dx_fetch;
 dx_error *dx_fetch_create(dx_dataset *d, dx_split split, int64_t max_rows_total,
                           dx_fetch **out) DX_MUST_CHECK; /* Collective */
@@ -87,8 +90,11 @@ void dx_dataset_normalise(const dx_dataset_info *info, int64_t n, const void *ra
 /* And back to data units, in place, in double precision at heart.  Local */
 void dx_dataset_restore(const dx_dataset_info *info, int64_t n, float *x);
 
-/* Write a whole dataset as an HDF5 file of diffx's layout (`diffx data make`), in
-   one process.  Local */
+/* Write a whole dataset as an HDF5 file of diffx's layout (`diffx data make`): read back, it
+   gives the same rows and the same hash. c is one rank alone.  Local */
 dx_error *dx_dataset_write(const char *path, const dx_source *source, const void *kind_config,
                            const dx_comm *c) DX_MUST_CHECK;
+/* What a dataset file holds, for people (`diffx data show`): splits, shapes, types, range,
+   shift and scale, statistics, classes, attributes, hash, size on disk.  Local */
+dx_error *dx_dataset_show(const char *path, FILE *to) DX_MUST_CHECK;
 #endif
