@@ -315,6 +315,28 @@ static int same_normals(const dx_kernels *k[2])
   return good;
 }
 
+static int dropout_case(const dx_kernels *k[2], place w, int64_t rows, int64_t n, uint32_t drop)
+{
+  const uint32_t key[2] = {1, 77}, ctr[4] = {0xFFFFFFFF, 5, 2, 3};
+  uint32_t *const index = zone_at(in[0], w, (size_t)rows * sizeof *index);
+
+  for (int64_t r = 0; r < rows; r++) index[r] = (uint32_t)r * 0x9E3779B9u;
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], w, rows * n, 3);
+    k[s]->dropout(key, ctr, rows, index, n, drop, 1.25f, at(out[s][0], w, rows * n));
+  }
+  return same(out[0][0], out[1][0], w, rows * n);
+}
+
+static int same_dropout(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (place w = END; w < PLACES; w++)
+    for (int j = 0; j < LENGTHS; j++) good &= dropout_case(k, w, 3, lengths[j], (uint32_t)j * 4000);
+  return good;
+}
+
 /* A slot without a function above does not compile. */
 static void compare_sets(void)
 {
@@ -429,6 +451,23 @@ static void right_normals(const dx_kernels *k)
   ok(equal, "%s: normals are those of dx_stream_normals, rounded", k->name);
 }
 
+static void right_dropout(const dx_kernels *k)
+{
+  enum { N = 65536 };
+  const uint32_t key[2] = {1, 2}, ctr[4] = {0, 3, 4, 5};
+  static float x[N];
+  int64_t dropped = 0, wrong = 0;
+
+  for (int i = 0; i < N; i++) x[i] = 2;
+  k->dropout(key, ctr, 1, NULL, N, 16384, 1.5f, x);
+  for (int i = 0; i < N; i++) {
+    dropped += x[i] == 0;
+    wrong += x[i] != 0 && x[i] != 3;
+  }
+  ok(wrong == 0 && fabs((double)dropped / N - 0.25) < 4 * sqrt(0.25 * 0.75 / N), "%s: dropout leaves three of four, scaled",
+     k->name);
+}
+
 static void selection(void)
 {
   dx_kernels k;
@@ -483,6 +522,7 @@ int main(void)
     right_loops(&k);
     right_adam(&k);
     right_normals(&k);
+    right_dropout(&k);
   }
   compare_sets();
   selection();

@@ -66,7 +66,12 @@ typedef enum {
      (dx_box_muller in base/math.h), u = (w0 + 1) 2^-32, v = w1 2^-32, r = sqrt(-2 ln u):         \
      r cos 2 pi v, r sin 2 pi v, and the same of w2, w3; then rounded to float. |z| < 6.661. */   \
   X(normals, void, (const uint32_t key[2], const uint32_t ctr[4], int64_t rows,                   \
-                    const uint32_t *index, int64_t n, float *out))
+                    const uint32_t *index, int64_t n, float *out))                                \
+  /* Dropout of rows of n numbers, in place: element j is kept, times scale, where its 16 bits are \
+     at least drop, else 0. The bits are half j mod 8 (low half first) of the words of block      \
+     ctr[0] + j/8 of the row's counter, as for normals. Backward is the same call on gradients. */ \
+  X(dropout, void, (const uint32_t key[2], const uint32_t ctr[4], int64_t rows,                   \
+                    const uint32_t *index, int64_t n, uint32_t drop, float scale, float *x))
 
 typedef struct {
   const char *name; /* "portable", "avx2", "avx512" */

@@ -120,6 +120,28 @@ static void normals(const uint32_t key[2], const uint32_t ctr[4], int64_t rows, 
   }
 }
 
+static void dropout_of_row(const uint32_t key[2], const uint32_t start[4], int64_t n, uint32_t drop,
+                           float scale, float *x)
+{
+  uint32_t ctr[4] = {start[0], start[1], start[2], start[3]}, w[4];
+
+  for (int64_t j = 0; j < n; j += 8, ctr[0]++) {
+    dx_philox(ctr, key, w);
+    for (int64_t i = 0; i < 8 && j + i < n; i++)
+      x[j + i] = (w[i / 2] >> (i % 2 * 16) & 0xFFFF) >= drop ? scale * x[j + i] : 0;
+  }
+}
+
+static void dropout(const uint32_t key[2], const uint32_t ctr[4], int64_t rows, const uint32_t *index,
+                    int64_t n, uint32_t drop, float scale, float *x)
+{
+  for (int64_t r = 0; r < rows; r++) {
+    const uint32_t start[4] = {ctr[0], index ? index[r] : ctr[1], ctr[2], ctr[3]};
+
+    dropout_of_row(key, start, n, drop, scale, x + r * n);
+  }
+}
+
 void dx_kernels_ref(dx_kernels *k)
 {
   k->name = "portable";

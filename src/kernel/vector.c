@@ -394,7 +394,15 @@ static void normals(const uint32_t key[2], const uint32_t ctr[4], int64_t rows, 
 void FILL(dx_kernels *k)
 {
   k->name = NAME;
-#define X(slot, result, args) k->slot = slot;
-  DX_KERNELS(X)
-#undef X
+  k->gemm = gemm;
+  k->transpose = transpose;
+  k->relu_backward = relu_backward;
+  k->add_rows = add_rows;
+  k->add = add;
+  k->mix = mix;
+  k->from_u8 = from_u8;
+  k->sum_squares = sum_squares;
+  k->sum_squared_diff = sum_squared_diff;
+  k->adam = adam;
+  k->normals = normals;
 }
