@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nn/params.c - see params.h. */
+#include "nn/params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+
+enum { PAD = 16 }; /* floats: one 64-byte line */
+
+dx_error *dx_params_add(dx_params *p, const dx_param_entry *what, dx_param *out)
+{
+  int64_t n = 1;
+
+  if (p->count == p->room) {
+    const int64_t room = p->room ? 2 * p->room : 16;
+    dx_param_entry *e = realloc(p->entry, (size_t)room * sizeof *e);
+
+    if (!e) return DX_FAIL(INTERNAL, "no memory for the table of parameters");
+    p->entry = e;
+    p->room = room;
+  }
+  for (int d = 0; d < what->dims; d++) n *= what->dim[d];
+  dx_param_entry *const e = &p->entry[p->count++];
+  *e = *what;
+  e->where = (dx_param){p->floats, n};
+  p->floats += (n + PAD - 1) / PAD * PAD;
+  p->numbers += n;
+  *out = e->where;
+  return NULL;
+}
+
+void dx_params_destroy(dx_params *p)
+{
+  free(p->entry);
+  *p = (dx_params){0};
+}
+
+void dx_params_start(const dx_params *p, uint64_t seed, float *w)
+{
+  memset(w, 0, (size_t)p->floats * sizeof *w);
+  for (int64_t i = 0; i < p->count; i++) {
+    const dx_param_entry *const e = &p->entry[i];
+    const dx_stream s = {.seed = seed, .purpose = DX_FOR_INIT, .step = (uint64_t)i};
+    uint32_t word[4] = {0};
+
+    for (int64_t j = 0; j < e->where.n; j++) {
+      if (j % 4 == 0 && e->bound > 0) dx_stream_words(&s, (uint32_t)(j / 4), word);
+      w[e->where.at + j] =
+          e->bound > 0 ? (float)(e->bound * (2 * dx_uniform(word[j % 4]) - 1)) : e->fill;
+    }
+  }
+}
+
+void dx_dropout(const dx_pass *p, uint32_t layer, double chance, int64_t B, int64_t n, float *x)
+{
+  const uint32_t drop = (uint32_t)(65536 * chance + 0.5);
+  uint32_t key[2], ctr[4];
+
+  if (!p->draw || drop == 0) return;
+  const dx_stream s = {.seed = p->draw->seed, .purpose = DX_FOR_DROPOUT, .layer = layer, .step = p->draw->step};
+  dx_stream_start(&s, key, ctr);
+  p->kernel->dropout(key, ctr, B, p->draw->place, n, drop, (float)(65536.0 / (65536.0 - drop)), x);
+}

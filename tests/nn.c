@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every layer and model: backward against finite differences of forward, and equal bits of an
+   example in any slot of a pass. Sizes are odd; one linear layer is large enough for BLIS. */
+#include "base/random.h"
+#include "nn/linear.h"
+#include "nn/model.h"
+#include "tap.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void fill(float *x, int64_t n, uint64_t index)
+{
+  const dx_stream s = {.seed = 3, .purpose = DX_FOR_TEST, .index = index};
+  double *z = malloc((size_t)n * sizeof *z);
+
+  dx_stream_normals(&s, n, z);
+  for (int64_t i = 0; i < n; i++) x[i] = (float)z[i];
+  free(z);
+}
+
+static double dot(int64_t n, const float *a, const float *b)
+{
+  double s = 0;
+
+  for (int64_t i = 0; i < n; i++) s += (double)a[i] * (double)b[i];
+  return s;
+}
+
+/* Dropout is on in every check: the same places give the same mask. */
+static uint32_t place[] = {11, 3, 4, 5, 6, 9, 11};
+static const dx_draw draw = {.seed = 4, .step = 2, .place = place};
+
+/* A model under test, with all that its passes need. */
+typedef struct {
+  const dx_model *kind;
+  void *model, *acts;
+  dx_params params;
+  dx_arena arena;
+  dx_kernels k;
+  float *w, *gw, *packed, *x, *y, *gx, *c, *time;
+  int64_t B, in, out;
+} rig;
+
+static double loss(rig *r)
+{
+  const dx_pass p = {.kernel = &r->k, .w = r->w, .packed = r->packed, .gw = r->gw, .work = &r->arena, .draw = &draw};
+  const dx_condition c = {.time = r->time};
+
+  r->kind->pack(r->model, &r->k, r->w, r->packed, 0, 1);
+  r->kind->forward(r->model, &p, r->B, r->x, &c, r->acts, r->y);
+  return dot(r->B * r->out, r->y, r->c);
+}
+
+static void build(rig *r, const dx_model *kind, const void *config, dx_shape sample, int64_t B)
+{
+  const dx_model_spec spec = {.sample = sample, .out_channels = sample.c, .timesteps = 10};
+  dx_arena count = {0};
+
+  *r = (rig){.kind = kind, .B = B, .in = dx_shape_dim(sample), .out = dx_shape_dim(sample)};
+  dx_kernels_ref(&r->k);
+  if (kind->create(config, &spec, &r->params, &r->model)) abort();
+  r->acts = calloc(1, kind->acts_size);
+  kind->place(r->model, B, DX_PASS_TRAIN, &count, r->acts);
+  if (dx_arena_create(count.peak, &r->arena)) abort();
+  kind->place(r->model, B, DX_PASS_TRAIN, &r->arena, r->acts);
+  const size_t n = (size_t)r->params.floats * sizeof(float);
+  r->w = malloc(n);
+  r->gw = calloc(1, n);
+  r->packed = malloc((size_t)kind->packed(r->model) * sizeof(float));
+  r->x = malloc((size_t)(B * r->in) * sizeof(float));
+  r->gx = malloc((size_t)(B * r->in) * sizeof(float));
+  r->y = malloc((size_t)(B * r->out) * sizeof(float));
+  r->c = malloc((size_t)(B * r->out) * sizeof(float));
+  r->time = malloc((size_t)B * sizeof(float));
+  dx_params_start(&r->params, 5, r->w);
+  fill(r->x, B * r->in, 1);
+  fill(r->c, B * r->out, 2);
+  for (int64_t i = 0; i < B; i++) r->time[i] = (float)(i * 3 % 10);
+}
+
+static void tear_down(rig *r)
+{
+  r->kind->destroy(r->model);
+  dx_params_destroy(&r->params);
+  dx_arena_destroy(&r->arena);
+  free(r->acts);
+  free(r->w);
+  free(r->gw);
+  free(r->packed);
+  free(r->x);
+  free(r->gx);
+  free(r->y);
+  free(r->c);
+  free(r->time);
+}
+
+/* Largest error of the slope along n random directions in v, relative to the slope's scale. */
+static double slope_error(rig *r, float *v, const float *g, int64_t n, double h)
+{
+  double worst = 0;
+  float *keep = malloc((size_t)n * sizeof *keep), *d = malloc((size_t)n * sizeof *d);
+
+  memcpy(keep, v, (size_t)n * sizeof *v);
+  for (uint64_t trial = 0; trial < 8; trial++) {
+    fill(d, n, 100 + trial);
+    const double norm = sqrt(dot(n, d, d)), gnorm = sqrt(dot(n, g, g));
+
+    for (int64_t i = 0; i < n; i++) v[i] = (float)((double)keep[i] + h * (double)d[i] / norm);
+    const double up = loss(r);
+    for (int64_t i = 0; i < n; i++) v[i] = (float)((double)keep[i] - h * (double)d[i] / norm);
+    const double down = loss(r);
+    memcpy(v, keep, (size_t)n * sizeof *v);
+    worst = fmax(worst, fabs((up - down) / (2 * h) - dot(n, g, d) / norm) / gnorm);
+  }
+  free(keep);
+  free(d);
+  return worst;
+}
+
+static void check_model(const dx_model *kind, const void *config, const char *what, dx_shape sample)
+{
+  rig r;
+
+  build(&r, kind, config, sample, 7);
+  loss(&r);
+  const dx_pass p = {.kernel = &r.k, .w = r.w, .packed = r.packed, .gw = r.gw, .work = &r.arena, .draw = &draw};
+  float *gy = malloc((size_t)(r.B * r.out) * sizeof *gy);
+
+  memcpy(gy, r.c, (size_t)(r.B * r.out) * sizeof *gy);
+  r.kind->backward(r.model, &p, r.B, r.acts, gy, r.gx);
+  const double by_w = slope_error(&r, r.w, r.gw, r.params.floats, 1e-2), by_x = slope_error(&r, r.x, r.gx, r.B * r.in, 1e-3);
+  ok(by_w < 2e-3, "%s: gradient of the parameters, off by %.1e", what, by_w);
+  ok(by_x < 5e-3, "%s: gradient of the input, off by %.1e", what, by_x);
+
+  /* the parameters of the time: the first layer's column of t/T alone */
+  const dx_param first = r.params.entry[0].where;
+  int probed = 0, off = 0; /* a step over a ReLU's kink is off for good reason: few are */
+
+  for (int64_t o = 0; o < r.params.entry[0].dim[0]; o += 3, probed++) {
+    const int64_t at = first.at + o * (r.in + 1) + r.in;
+    const float keep = r.w[at], h = 2e-3f;
+
+    r.w[at] = keep + h;
+    const double up = loss(&r);
+    r.w[at] = keep - h;
+    const double down = loss(&r);
+    r.w[at] = keep;
+    off += fabs((up - down) / (2 * (double)h) - (double)r.gw[at]) > 2e-3;
+  }
+  ok(probed > 40 && off * 20 <= probed, "%s: gradient of the time's weights, %d of %d off", what, off, probed);
+
+  /* the same example in another slot */
+  const float *last = r.y + (r.B - 1) * r.out;
+  float *before = malloc((size_t)r.out * sizeof *before);
+  loss(&r);
+  memcpy(before, last, (size_t)r.out * sizeof *before);
+  memcpy(r.x, r.x + (r.B - 1) * r.in, (size_t)r.in * sizeof *r.x);
+  r.time[0] = r.time[r.B - 1];
+  loss(&r);
+  ok(!memcmp(before, r.y, (size_t)r.out * sizeof *before), "%s: the same bits in another slot", what);
+  free(before);
+  free(gy);
+  tear_down(&r);
+}
+
+static void check_linear(int64_t in, int64_t out, dx_activation activation)
+{
+  enum { B = 5 };
+  dx_params params = {0};
+  dx_linear l;
+  dx_kernels k;
+  dx_arena arena;
+  int64_t packed = 0;
+  double worst = 0, size = 0;
+
+  dx_kernels_ref(&k);
+  if (dx_linear_init(&l, &params, &packed, "fc", in, out, activation)) abort();
+  if (dx_arena_create((size_t)(2 * in * out + 64) * sizeof(float), &arena)) abort();
+  float *w = malloc((size_t)params.floats * 4), *gw = calloc((size_t)params.floats, 4), *pk = malloc((size_t)packed * 4);
+  float *x = malloc((size_t)(B * in) * 4), *y = malloc((size_t)(B * out) * 4), *gy = malloc((size_t)(B * out) * 4);
+  float *gx = malloc((size_t)(B * in) * 4), *c = malloc((size_t)(B * out) * 4);
+
+  dx_params_start(&params, 9, w);
+  fill(x, B * in, 1);
+  fill(c, B * out, 2);
+  dx_linear_pack(&l, &k, w, pk);
+  const dx_pass p = {.kernel = &k, .w = w, .packed = pk, .gw = gw, .work = &arena};
+  dx_linear_forward(&l, &p, B, x, y);
+  for (int64_t i = 0; i < B * out; i += 1 + out / 7) { /* against the definition */
+    double s = (double)w[l.b.at + i % out];
+
+    for (int64_t j = 0; j < in; j++) s += (double)x[i / out * in + j] * (double)w[l.w.at + i % out * in + j];
+    if (activation == DX_RELU && s < 0) s = 0;
+    worst = fmax(worst, fabs(s - (double)y[i]));
+  }
+  ok(worst < 2e-5, "linear %lld -> %lld: y = x W^T + b, off by %.1e", (long long)in, (long long)out, worst);
+  memcpy(gy, c, (size_t)(B * out) * 4);
+  dx_linear_backward(&l, &p, B, x, y, gy, gx);
+  worst = 0;
+  for (int64_t i = 0; i < out; i += 1 + out / 5)
+    for (int64_t j = 0; j < in; j += 1 + in / 5) {
+      double s = 0;
+
+      for (int64_t b = 0; b < B; b++)
+        if (activation == DX_PLAIN || y[b * out + i] > 0) s += (double)c[b * out + i] * (double)x[b * in + j];
+      worst = fmax(worst, fabs(s - (double)gw[l.w.at + i * in + j]));
+      size = fmax(size, fabs(s));
+    }
+  ok(worst < 1e-5 * (1 + size), "linear %lld -> %lld: gradient of W, off by %.1e", (long long)in, (long long)out, worst);
+  worst = 0;
+  for (int64_t j = 0; j < in; j += 1 + in / 9) {
+    double s = 0;
+
+    for (int64_t i = 0; i < out; i++)
+      if (activation == DX_PLAIN || y[i] > 0) s += (double)c[i] * (double)w[l.w.at + i * in + j];
+    worst = fmax(worst, fabs(s - (double)gx[j]));
+  }
+  ok(worst < 2e-5, "linear %lld -> %lld: gradient of x, off by %.1e", (long long)in, (long long)out, worst);
+  free(w);
+  free(gw);
+  free(pk);
+  free(x);
+  free(y);
+  free(gy);
+  free(gx);
+  free(c);
+  dx_arena_destroy(&arena);
+  dx_params_destroy(&params);
+}
+
+int main(void)
+{
+  check_linear(3, 33, DX_RELU);   /* narrow */
+  check_linear(17, 2, DX_PLAIN);
+  check_linear(31, 45, DX_RELU);
+  if (dx_blis_start(NULL)) abort();
+  check_linear(700, 400, DX_RELU); /* BLIS */
+  for (int i = 0; dx_model_at(i); i++) {
+    const dx_model *const m = dx_model_at(i);
+    void *config = calloc(1, m->config_size);
+
+    dx_option_presets(m->options, config);
+    const dx_option *const dropout = dx_option_find(m->options, "dropout");
+    if (dropout) {
+      dx_error *e = dx_option_read(dropout, "0.3", config);
+      ok(!e, "%s: dropout is on", m->name);
+      dx_error_free(e);
+    }
+    check_model(m, config, m->name, (dx_shape){1, 1, 1, 2});
+    check_model(m, config, m->name, (dx_shape){1, 2, 3, 3});
+    free(config);
+  }
+  return done();
+}
