@@ -6,7 +6,7 @@
 
 static const char *const prefix[] = {"diffx: error: ", "diffx: warning: ", "", "debug: "};
 
-void dx_log_say(dx_log *log, dx_log_level level, const char *fmt, ...)
+void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)
 {
   FILE *to[2] = {log->screen, log->file};
   va_list ap;
@@ -25,7 +25,7 @@ void dx_log_say(dx_log *log, dx_log_level level, const char *fmt, ...)
   }
 }
 
-void dx_log_progress(dx_log *log, const char *fmt, ...)
+void dx_log_progress(dx_logger *log, const char *fmt, ...)
 {
   va_list ap;
 

@@ -51,6 +51,7 @@ static void look_at_node(dx_comm *c)
   MPI_Comm_rank(node, &here);
   CPU_ZERO(&mine);
   if (sched_getaffinity(0, sizeof mine, &mine)) CPU_SET(0, &mine);
+  c->sharers = 0;
   all = malloc((size_t)c->node_size * sizeof *all);
   if (!all) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
   MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node);
@@ -65,10 +66,42 @@ static void look_at_node(dx_comm *c)
   MPI_Comm_free(&node);
 }
 
+static dx_comm *create(void)
+{
+  dx_comm *const c = calloc(1, sizeof *c);
+
+  if (!c) return NULL;
+  *c = (dx_comm){.mpi = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1, .sharers = 1};
+  if (gethostname(c->host, sizeof c->host - 1)) strcpy(c->host, "unknown");
+  return c;
+}
+
+dx_error *dx_comm_start_alone(dx_comm **out)
+{
+  *out = create();
+  return *out ? NULL : DX_FAIL(INTERNAL, "out of memory at start");
+}
+
+bool dx_comm_alone(const dx_comm *c) { return c->mpi == MPI_COMM_NULL; }
+
+void dx_comm_launched(int *ranks, int *rank)
+{
+  static const char *const names[][2] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                                         {"PMI_SIZE", "PMI_RANK"}};
+  *ranks = 1;
+  *rank = 0;
+  for (int i = 0; i < 2; i++)
+    if (getenv(names[i][0]) && getenv(names[i][1])) {
+      *ranks = atoi(getenv(names[i][0]));
+      *rank = atoi(getenv(names[i][1]));
+      return;
+    }
+}
+
 dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out)
 {
   int got;
-  dx_comm *c = calloc(1, sizeof *c);
+  dx_comm *c = create();
 
   MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &got);
   if (!c) dx_comm_panic(NULL, DX_E_INTERNAL, "out of memory at start");
@@ -77,7 +110,6 @@ dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out)
   MPI_Comm_dup(MPI_COMM_WORLD, &c->mpi);
   MPI_Comm_rank(c->mpi, &c->rank);
   MPI_Comm_size(c->mpi, &c->size);
-  if (gethostname(c->host, sizeof c->host - 1)) strcpy(c->host, "unknown");
   c->count = calloc((size_t)c->size, sizeof *c->count);
   c->offset = calloc((size_t)c->size, sizeof *c->offset);
   if (!c->count || !c->offset) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
@@ -89,11 +121,13 @@ dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out)
 void dx_comm_stop(dx_comm *c)
 {
   if (!c) return;
-  MPI_Comm_free(&c->mpi);
+  const bool alone = dx_comm_alone(c);
+
+  if (!alone) MPI_Comm_free(&c->mpi);
   free(c->count);
   free(c->offset);
   free(c);
-  MPI_Finalize();
+  if (!alone) MPI_Finalize();
 }
 
 int dx_comm_rank(const dx_comm *c) { return c->rank; }
@@ -144,14 +178,17 @@ dx_error *dx_comm_agree(const dx_comm *c, dx_error *mine)
   return verdict;
 }
 
-void dx_comm_barrier(const dx_comm *c) { MPI_Barrier(c->mpi); }
+void dx_comm_barrier(const dx_comm *c)
+{
+  if (c->size > 1) MPI_Barrier(c->mpi);
+}
 
 void dx_comm_broadcast(const dx_comm *c, void *bytes, size_t size)
 {
   const size_t most = (size_t)1 << 30;
   char *p = bytes;
 
-  for (size_t at = 0; at < size; at += most)
+  for (size_t at = 0; at < size && c->size > 1; at += most)
     MPI_Bcast(p + at, narrow((int64_t)(size - at < most ? size - at : most)), MPI_BYTE, 0, c->mpi);
 }
 
@@ -172,19 +209,19 @@ dx_error *dx_comm_broadcast_text(const dx_comm *c, char **text)
 
 uint64_t dx_comm_sum_u64(const dx_comm *c, uint64_t mine)
 {
-  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_UINT64_T, MPI_SUM, c->mpi);
+  if (c->size > 1) MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_UINT64_T, MPI_SUM, c->mpi);
   return mine;
 }
 
 int64_t dx_comm_max_i64(const dx_comm *c, int64_t mine)
 {
-  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT64_T, MPI_MAX, c->mpi);
+  if (c->size > 1) MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT64_T, MPI_MAX, c->mpi);
   return mine;
 }
 
 int64_t dx_comm_min_i64(const dx_comm *c, int64_t mine)
 {
-  MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT64_T, MPI_MIN, c->mpi);
+  if (c->size > 1) MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT64_T, MPI_MIN, c->mpi);
   return mine;
 }
 
@@ -204,6 +241,10 @@ void dx_comm_gather(const dx_comm *c, const void *mine, int64_t n, void *all, co
   int64_t f;
   const MPI_Datatype type = type_of(unit, &f);
 
+  if (c->size == 1) {
+    memcpy((char *)all + offsets[0] * (int64_t)unit, mine, (size_t)n * unit);
+    return;
+  }
   for (int r = 0; r < c->size && c->rank == 0; r++) {
     c->count[r] = narrow(counts[r] * f);
     c->offset[r] = narrow(offsets[r] * f);
@@ -267,6 +308,11 @@ void dx_exchange_start(dx_exchange *x, const void *send, const int64_t *send_cou
                        const int64_t *receive_offsets)
 {
   const int size = x->comm->size;
+
+  if (size == 1) {
+    memcpy((char *)receive + receive_offsets[0], (const char *)send + send_offsets[0], (size_t)send_counts[0]);
+    return;
+  }
   int *const sc = x->counts, *const so = sc + size, *const rc = so + size, *const ro = rc + size;
 
   for (int r = 0; r < size; r++) {
@@ -278,7 +324,10 @@ void dx_exchange_start(dx_exchange *x, const void *send, const int64_t *send_cou
   MPI_Ialltoallv(send, sc, so, MPI_BYTE, receive, rc, ro, MPI_BYTE, x->comm->mpi, &x->request);
 }
 
-void dx_exchange_finish(dx_exchange *x) { MPI_Wait(&x->request, MPI_STATUS_IGNORE); }
+void dx_exchange_finish(dx_exchange *x)
+{
+  if (x->comm->size > 1) MPI_Wait(&x->request, MPI_STATUS_IGNORE);
+}
 
 void dx_exchange_destroy(dx_exchange *x)
 {

@@ -28,7 +28,7 @@ struct dx_reduce {
   int threads, rank, size;
   folder *fold;                  /* (threads) */
   piece *mine;                   /* this rank's subtrees in order */
-  int pieces, most_pieces;
+  int pieces;
   addition *local, *global;      /* joins among the threads' subtrees; among all ranks' */
   int locals, globals;
   float **all;                   /* all ranks' subtrees in order: my slice of each */
@@ -81,8 +81,8 @@ static int plan_joins(int64_t leaves, const dx_node *nodes, int n, addition *add
   return count;
 }
 
-/* The most buffers that a thread's stack takes: one more than it keeps at any moment. */
-static int stack_height(int64_t leaves, int64_t first, int64_t last)
+/* As high as the thread's stack of subtrees grows. */
+int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last)
 {
   dx_node s[DX_TREE_PIECES];
   int depth = 0, most = 0;
@@ -120,7 +120,7 @@ static dx_error *plan_threads(dx_reduce *r)
     dx_node own[DX_TREE_PIECES];
 
     dx_reduce_range(r, t, &first, &last);
-    r->fold[t].buffers = stack_height(r->leaves, first, last);
+    r->fold[t].buffers = dx_reduce_buffers(r->leaves, first, last);
     for (int b = 0; b < r->fold[t].buffers; b++)
       if (!(r->fold[t].buffer[b] = vector(r->floats))) goto out;
     const int cover = dx_tree_cover(r->leaves, first, last, own);
@@ -148,7 +148,6 @@ static dx_error *plan_ranks(dx_reduce *r)
   for (int rank = 0; rank < r->size; rank++) {
     r->first_piece[rank] = n;
     n += dx_tree_cover(r->leaves, r->first_leaf[rank], r->first_leaf[rank + 1], nodes + n);
-    if (n - r->first_piece[rank] > r->most_pieces) r->most_pieces = n - r->first_piece[rank];
   }
   r->first_piece[r->size] = r->alls = n;
   r->globals = plan_joins(r->leaves, nodes, n, r->global, kept, &rest);
@@ -264,17 +263,6 @@ void dx_reduce_destroy(dx_reduce *r)
   free(r->first_leaf);
   free(r);
 }
-
-int64_t dx_reduce_floats_held(const dx_reduce *r)
-{
-  int64_t at, n, held = 0;
-
-  for (int t = 0; t < r->threads; t++) held += r->fold[t].buffers * r->floats;
-  dx_reduce_slice(r, r->rank, &at, &n);
-  return held + (int64_t)(r->alls - r->pieces) * n;
-}
-
-int dx_reduce_pieces(const dx_reduce *r) { return r->most_pieces; }
 
 float *dx_reduce_leaf(dx_reduce *r, int thread)
 {

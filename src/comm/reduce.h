@@ -32,9 +32,8 @@ dx_error *dx_reduce_create(const dx_comm *c, const dx_reduce_plan *plan, dx_add_
                            dx_reduce **out) DX_MUST_CHECK; /* Collective */
 void dx_reduce_destroy(dx_reduce *r);                      /* Local; NULL is fine */
 
-/* Floats of gradient buffers held by this rank; most pieces that a rank sends. */
-int64_t dx_reduce_floats_held(const dx_reduce *r);
-int dx_reduce_pieces(const dx_reduce *r);
+/* Gradient vectors that a worker with leaves [first, last) of `leaves` holds.  Local */
+int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last);
 
 /* Leaf range of a thread of this rank.  Local */
 void dx_reduce_range(const dx_reduce *r, int thread, int64_t *first, int64_t *last);

@@ -32,6 +32,7 @@ dx_variance dx_objective_variance(const dx_objective_config *c)
 static int64_t row(const dx_objective *o, int32_t t)
 {
   assert(t >= 1 && t <= o->process->timesteps);
+  (void)o; /* without asserts */
   return t - 1;
 }
 

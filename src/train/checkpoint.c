@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/checkpoint.c - see checkpoint.h. */
+#include "train/checkpoint.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "io/file.h"
+#include "io/h5.h"
+
+enum { FORMAT = 1 };
+
+/* --- writing ---------------------------------------------------------------- */
+
+static dx_error *write_array(dx_h5 *f, const char *path, dx_h5_type type, int64_t n, const void *data,
+                             const char *what)
+{
+  const dx_h5_info info = {.type = type, .rank = 1, .dim = {n}};
+  const size_t size = type == DX_H5_F32 ? 4 : 8;
+  char sum[24];
+
+  snprintf(sum, sizeof sum, "%016" PRIx64, dx_hash(data, (size_t)n * size, 0));
+  DX_TRY(dx_h5_write(f, path, &info, data, "1", what, NULL));
+  return dx_h5_set_text(f, path, "checksum", sum);
+}
+
+/* Names, places and shapes of the parameters, for readers of the file. */
+static dx_error *write_table(dx_h5 *f, const dx_params *p)
+{
+  char path[96], shape[96];
+
+  for (int64_t i = 0; i < p->count; i++) {
+    const dx_param_entry *const e = &p->entry[i];
+    const dx_h5_info info = {.type = DX_H5_I64, .rank = 1, .dim = {2}};
+    const int64_t where[2] = {e->where.at, e->where.n};
+    int at = 0;
+
+    shape[0] = '\0';
+    for (int d = 0; d < e->dims; d++)
+      at += snprintf(shape + at, sizeof shape - (size_t)at, d ? " %lld" : "%lld", (long long)e->dim[d]);
+    snprintf(path, sizeof path, "/parameters/%s", e->name);
+    DX_TRY(dx_h5_write(f, path, &info, where, "floats", "first float and number of floats in the vectors", NULL));
+    DX_TRY(dx_h5_set_text(f, path, "shape", shape));
+  }
+  return NULL;
+}
+
+static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T)
+{
+  DX_TRY(write_array(f, "/window/loss", DX_H5_F64, 1, &w->loss, "sum of losses since the last row of train"));
+  DX_TRY(write_array(f, "/window/examples", DX_H5_I64, 1, &w->examples, "examples in that sum"));
+  DX_TRY(write_array(f, "/window/count", DX_H5_I64, T, w->count, "examples by t since the last row of train_by_t"));
+  DX_TRY(write_array(f, "/window/mse", DX_H5_F64, T, w->mse, "sums of their errors of the noise"));
+  return write_array(f, "/window/x0_mse", DX_H5_F64, T, w->x0_mse, "sums of their errors of x0");
+}
+
+static dx_error *write_head(dx_h5 *f, const dx_problem *p, const dx_state *s)
+{
+  char hash[24];
+
+  snprintf(hash, sizeof hash, "%016" PRIx64, p->info->hash);
+  DX_TRY(dx_h5_set_int(f, "/", "format", FORMAT));
+  DX_TRY(dx_h5_set_text(f, "/", "program", "diffx"));
+  DX_TRY(dx_h5_set_text(f, "/", "content", "checkpoint"));
+  DX_TRY(dx_h5_set_int(f, "/", "step", s->step));
+  DX_TRY(dx_h5_set_text(f, "/", "experiment", p->spec->settings));
+  DX_TRY(dx_h5_set_text(f, "/", "kernels", p->team->kernels));
+  return dx_h5_set_text(f, "/", "dataset_hash", hash);
+}
+
+/* Slices of all ranks to rank 0; whole (floats) there, NULL elsewhere.  Collective */
+static dx_error *gather_slices(const dx_comm *c, const dx_state *s, const float *mine, float **whole)
+{
+  const int ranks = dx_comm_size(c), me = dx_comm_rank(c);
+  int64_t *const at = calloc(4 * (size_t)ranks, sizeof *at), own[2] = {s->n, s->at};
+  dx_error *err = NULL;
+
+  *whole = me ? NULL : malloc((size_t)s->floats * sizeof(float) + 1);
+  if (!at || (!me && !*whole)) err = DX_FAIL(INTERNAL, "no memory to gather a checkpoint");
+  err = dx_comm_agree(c, err);
+  if (!err) {
+    int64_t *const counts = at + 2 * ranks, *const offsets = counts + ranks;
+
+    for (int r = 0; r < ranks; r++) {
+      counts[r] = 2;
+      offsets[r] = 2 * r;
+    }
+    dx_comm_gather(c, own, 2, at, counts, offsets, sizeof *at);
+    for (int r = 0; r < ranks; r++) {
+      counts[r] = at[2 * r];
+      offsets[r] = at[2 * r + 1];
+    }
+    dx_comm_gather(c, mine, s->n, *whole, counts, offsets, sizeof(float));
+  }
+  free(at);
+  return err;
+}
+
+/* Gather one vector and write it on rank 0.  Collective */
+static dx_error *save_slices(dx_h5 *f, const dx_comm *c, const dx_state *s, const float *mine, const char *path,
+                             const char *what)
+{
+  float *whole = NULL;
+  dx_error *err = gather_slices(c, s, mine, &whole);
+
+  if (!err) err = dx_comm_agree(c, f ? write_array(f, path, DX_H5_F32, s->floats, whole, what) : NULL);
+  free(whole);
+  return err;
+}
+
+static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
+{
+  DX_TRY(write_head(f, p, s));
+  if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
+  DX_TRY(write_window(f, &s->window, p->process.timesteps));
+  return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Paths of the checkpoints in a folder, oldest first; *n of them, each malloc'd. A folder that is
+   not there has none. */
+static dx_error *list(const char *folder, char ***out, int *n)
+{
+  DIR *const d = opendir(folder);
+  int room = 0;
+
+  *out = NULL;
+  *n = 0;
+  if (!d) return NULL;
+  for (struct dirent *e; (e = readdir(d));) {
+    const size_t length = strlen(e->d_name);
+
+    if (strncmp(e->d_name, "step-", 5) || length < 8 || strcmp(e->d_name + length - 3, ".h5")) continue;
+    if (*n == room) {
+      char **const longer = realloc(*out, (size_t)(room = 2 * room + 8) * sizeof *longer);
+
+      if (!longer) break;
+      *out = longer;
+    }
+    char *const path = malloc(strlen(folder) + length + 2);
+    if (!path) break;
+    sprintf(path, "%s/%s", folder, e->d_name);
+    (*out)[(*n)++] = path;
+  }
+  closedir(d);
+  if (*n) qsort(*out, (size_t)*n, sizeof **out, by_name);
+  return NULL;
+}
+
+static void list_free(char **paths, int n)
+{
+  for (int i = 0; i < n; i++) free(paths[i]);
+  free(paths);
+}
+
+static dx_error *drop_old(const char *folder, int64_t keep)
+{
+  char **paths;
+  int n;
+
+  DX_TRY(list(folder, &paths, &n));
+  for (int i = 0; i < n - keep; i++) unlink(paths[i]);
+  list_free(paths, n);
+  return NULL;
+}
+
+dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *folder, int64_t keep)
+{
+  const dx_comm *const c = p->team->comm;
+  const dx_state *const s = dx_trainer_state(t);
+  const bool lead = dx_comm_rank(c) == 0;
+  char path[4096];
+  dx_h5 *f = NULL;
+  dx_error *err;
+
+  dx_watch_say("checkpoint");
+  dx_trainer_collect(t);
+  snprintf(path, sizeof path, "%s/step-%08lld.h5", folder, (long long)s->step);
+  err = lead ? dx_h5_create(&f) : NULL;
+  if (lead && !err) err = write_own(f, p, s);
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  DX_TRY_GOTO(err, out, save_slices(f, c, s, s->moment1, "/moment1", "Adam's first moment"));
+  DX_TRY_GOTO(err, out, save_slices(f, c, s, s->moment2, "/moment2", "Adam's second moment"));
+  if (p->spec->train.ema > 0)
+    DX_TRY_GOTO(err, out, save_slices(f, c, s, s->ema, "/ema", "moving average of the weights"));
+  err = lead ? dx_h5_save(f, path) : NULL;
+  if (lead && !err) err = drop_old(folder, keep);
+  err = dx_comm_agree(c, err);
+out:
+  dx_h5_close(f);
+  return err;
+}
+
+/* --- reading ---------------------------------------------------------------- */
+
+void dx_checkpoint_head_free(dx_checkpoint_head *h)
+{
+  free(h->settings);
+  free(h->kernels);
+  *h = (dx_checkpoint_head){0};
+}
+
+/* A whole array, its length and checksum checked; *out malloc'd. want < 0: any length. */
+static dx_error *read_array(dx_h5 *f, const char *file, const char *path, dx_h5_type type, int64_t want,
+                            void **out, int64_t *n)
+{
+  const size_t size = type == DX_H5_F32 ? 4 : 8;
+  dx_h5_info info;
+  char *sum = NULL, now[24];
+  dx_error *err;
+
+  *out = NULL;
+  DX_TRY(dx_h5_look(f, path, &info));
+  if (info.rank != 1 || (want >= 0 && info.dim[0] != want))
+    return DX_FAIL(DATA, "%s: %s has %lld numbers, this experiment has %lld", file, path,
+                   info.rank == 1 ? (long long)info.dim[0] : -1LL, (long long)want);
+  *n = info.dim[0];
+  if (!(*out = malloc((size_t)*n * size + 1))) return DX_FAIL(INTERNAL, "no memory for %s", path);
+  DX_TRY_GOTO(err, out, dx_h5_read(f, path, type, *out));
+  DX_TRY_GOTO(err, out, dx_h5_get_text(f, path, "checksum", &sum));
+  snprintf(now, sizeof now, "%016" PRIx64, dx_hash(*out, (size_t)*n * size, 0));
+  if (strcmp(now, sum)) err = DX_FAIL(DATA, "%s: %s is damaged: its checksum is %s, stored is %s", file, path, now, sum);
+out:
+  free(sum);
+  if (err) {
+    free(*out);
+    *out = NULL;
+  }
+  return err;
+}
+
+static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
+{
+  char *content = NULL, *hash = NULL;
+  int64_t format;
+  dx_error *err;
+
+  *h = (dx_checkpoint_head){0};
+  DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "content", &content));
+  if (strcmp(content, "checkpoint")) {
+    err = DX_FAIL(DATA, "%s holds %s, not a checkpoint", path, content);
+    goto out;
+  }
+  DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "format", &format));
+  if (format > FORMAT) {
+    err = DX_FAIL(DATA, "%s has checkpoint format %lld; this diffx knows up to %d", path, (long long)format, FORMAT);
+    goto out;
+  }
+  DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "step", &h->step));
+  DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "experiment", &h->settings));
+  DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "kernels", &h->kernels));
+  DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "dataset_hash", &hash));
+  h->dataset_hash = strtoull(hash, NULL, 16);
+out:
+  free(content);
+  free(hash);
+  if (err) dx_checkpoint_head_free(h);
+  return err;
+}
+
+dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float **raw, float **ema, int64_t *floats)
+{
+  static const char *const arrays[] = {"/weights", "/moment1", "/moment2", "/ema"};
+  dx_checkpoint_head h = {0};
+  void *whole[4] = {NULL};
+  int64_t n = -1;
+  dx_error *err;
+  dx_h5 *f;
+
+  DX_TRY(dx_h5_open(path, &f));
+  DX_TRY_GOTO(err, out, read_head(f, path, &h));
+  for (int i = 0; i < 4; i++)
+    if (i < 3 || dx_h5_has(f, arrays[i]))
+      DX_TRY_GOTO(err, out, read_array(f, path, arrays[i], DX_H5_F32, n, &whole[i], &n));
+  if (floats) *floats = n;
+  if (raw) {
+    *raw = whole[0];
+    whole[0] = NULL;
+  }
+  if (ema) {
+    *ema = whole[3];
+    whole[3] = NULL;
+  }
+  if (head) {
+    *head = h;
+    h = (dx_checkpoint_head){0};
+  }
+out:
+  dx_h5_close(f);
+  dx_checkpoint_head_free(&h);
+  for (int i = 0; i < 4; i++) free(whole[i]);
+  return err;
+}
+
+dx_error *dx_checkpoint_find(const char *folder, dx_logger *log, char **path)
+{
+  char **paths;
+  int n, damaged = 0;
+  dx_error *last = NULL;
+
+  *path = NULL;
+  DX_TRY(list(folder, &paths, &n));
+  for (int i = n - 1; i >= 0 && !*path; i--) {
+    dx_error *const e = dx_checkpoint_open(paths[i], NULL, NULL, NULL, NULL);
+
+    if (!e) {
+      *path = paths[i];
+      paths[i] = NULL;
+      break;
+    }
+    dx_log_say(log, DX_LOG_WARN, "%s; trying the checkpoint before it", dx_error_text(e));
+    damaged++;
+    dx_error_free(last);
+    last = e;
+  }
+  list_free(paths, n);
+  if (!*path && damaged) {
+    last = dx_error_in(last, "%s: none of %d checkpoints can be read", folder, damaged);
+    return last;
+  }
+  dx_error_free(last);
+  return NULL;
+}
+
+dx_error *dx_checkpoint_resolve(const char *path, dx_logger *log, char **file)
+{
+  char folder[4096];
+  struct stat s;
+
+  *file = NULL;
+  if (stat(path, &s)) return DX_FAIL(IO, "%s: no such run folder or checkpoint", path);
+  if (!S_ISDIR(s.st_mode)) {
+    *file = strdup(path);
+    return *file ? NULL : DX_FAIL(INTERNAL, "no memory for a path");
+  }
+  snprintf(folder, sizeof folder, "%s/checkpoints", path);
+  DX_TRY(dx_checkpoint_find(folder, log, file));
+  return *file ? NULL : DX_FAIL(IO, "%s: no checkpoint in %s", path, folder);
+}
+
+/* All vectors of a checkpoint, whole, on rank 0. */
+typedef struct { void *vector[4]; void *window[5]; int64_t step; } contents;
+
+static void contents_free(contents *c)
+{
+  for (int i = 0; i < 4; i++) free(c->vector[i]);
+  for (int i = 0; i < 5; i++) free(c->window[i]);
+}
+
+static dx_error *read_all(const char *path, const dx_state *s, const dx_problem *p, contents *out)
+{
+  static const char *const vector[] = {"/weights", "/moment1", "/moment2", "/ema"};
+  static const char *const window[] = {"/window/loss", "/window/examples", "/window/count", "/window/mse",
+                                       "/window/x0_mse"};
+  const int64_t T = p->process.timesteps;
+  dx_checkpoint_head h = {0};
+  dx_error *err;
+  dx_h5 *f;
+  int64_t n;
+
+  *out = (contents){0};
+  DX_TRY(dx_h5_open(path, &f));
+  DX_TRY_GOTO(err, out, read_head(f, path, &h));
+  out->step = h.step;
+  if (h.dataset_hash != p->info->hash) {
+    err = DX_FAIL(DATA, "%s was made with other data: hash %016" PRIx64 " there, %016" PRIx64
+                  " here; the dataset has changed since the run began", path, h.dataset_hash, p->info->hash);
+    goto out;
+  }
+  for (int i = 0; i < (p->spec->train.ema > 0 ? 4 : 3); i++)
+    DX_TRY_GOTO(err, out, read_array(f, path, vector[i], DX_H5_F32, s->floats, &out->vector[i], &n));
+  for (int i = 0; i < 5; i++)
+    DX_TRY_GOTO(err, out, read_array(f, path, window[i], i == 1 || i == 2 ? DX_H5_I64 : DX_H5_F64,
+                                     i < 2 ? 1 : T, &out->window[i], &n));
+out:
+  dx_h5_close(f);
+  dx_checkpoint_head_free(&h);
+  return err;
+}
+
+static void take_window(dx_window *w, const contents *c, int64_t T)
+{
+  w->loss = *(const double *)c->window[0];
+  w->examples = *(const int64_t *)c->window[1];
+  memcpy(w->count, c->window[2], (size_t)T * sizeof *w->count);
+  memcpy(w->mse, c->window[3], (size_t)T * sizeof *w->mse);
+  memcpy(w->x0_mse, c->window[4], (size_t)T * sizeof *w->x0_mse);
+}
+
+dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *p)
+{
+  const dx_comm *const c = p->team->comm;
+  const bool lead = dx_comm_rank(c) == 0;
+  dx_state *const s = dx_trainer_state(t);
+  float *const own[4] = {s->w, s->moment1, s->moment2, s->ema};
+  const size_t size = (size_t)s->floats * sizeof(float);
+  contents all = {0};
+  float *room = lead ? NULL : malloc(size + 1);
+  dx_error *err = lead ? read_all(path, s, p, &all) : NULL;
+
+  if (!lead && !room) err = DX_FAIL(INTERNAL, "no memory to read a checkpoint");
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  for (int i = 0; i < (p->spec->train.ema > 0 ? 4 : 3); i++) {
+    float *const whole = lead ? all.vector[i] : room;
+
+    dx_comm_broadcast(c, whole, size);
+    if (i == 0) memcpy(own[i], whole, size);
+    else memcpy(own[i], whole + s->at, (size_t)s->n * sizeof(float));
+  }
+  if (lead) take_window(&s->window, &all, p->process.timesteps);
+  s->step = all.step;
+  dx_comm_broadcast(c, &s->step, sizeof s->step);
+  err = dx_comm_agree(c, dx_trainer_reload(t));
+out:
+  contents_free(&all);
+  free(room);
+  return err;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/checkpoint.h - the training state on disk: RUN/checkpoints/step-NNNNNNNN.h5.
+
+   The file is the state and the scientific settings, nothing else: equal experiments
+   give equal bytes on any number of ranks. Every array carries a checksum. */
+#ifndef DX_TRAIN_CHECKPOINT_H
+#define DX_TRAIN_CHECKPOINT_H
+#include "train/trainer.h"
+
+/* Write the state (its window whole on rank 0) into folder, keep the newest `keep` files there.
+   Collective */
+dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *folder, int64_t keep) DX_MUST_CHECK;
+
+/* What stands in a checkpoint beside the arrays.  Texts malloc'd. */
+typedef struct {
+  int64_t step;
+  char *settings, *kernels;
+  uint64_t dataset_hash;
+} dx_checkpoint_head;
+void dx_checkpoint_head_free(dx_checkpoint_head *h);
+
+/* Read and check one file (all checksums). head or weights may be NULL; *raw and *ema are malloc'd
+   (floats long each; *ema NULL where there is no average).  DX_E_DATA where damaged.  Local */
+dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float **raw, float **ema,
+                             int64_t *floats) DX_MUST_CHECK;
+/* The newest good checkpoint of a folder (malloc'd path), or *path = NULL where there is none.
+   Damaged newer ones are told to log and passed over; if all are damaged, that is an error.  Local */
+dx_error *dx_checkpoint_find(const char *folder, dx_logger *log, char **path) DX_MUST_CHECK;
+/* A run folder's newest good checkpoint, or the file itself if path is one (malloc'd).  Local */
+dx_error *dx_checkpoint_resolve(const char *path, dx_logger *log, char **file) DX_MUST_CHECK;
+
+/* Rank 0 reads path, every rank gets its part; refuses other parameters or data.  Collective */
+dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *p) DX_MUST_CHECK;
+#endif

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/evaluate.c - see evaluate.h.
+
+   The work is a list of items, block by block of examples and in a block stratum by stratum;
+   an item is one grain: a block at one stratum. Items are dealt out in chunks, each
+   rank taking a contiguous part; rank 0 folds the answers in the order of the list. */
+#include "train/evaluate.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/stop.h"
+
+const dx_option dx_evaluate_options[] = {
+  DX_OPTION(dx_evaluate_config, every, "end", -1, 1e12, "steps between evaluations of the bound",
+            .words = "end=0|never=-1", .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, examples, "all", 0, 1e12, "examples of the test split", .words = "all=0",
+            .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, timesteps, "all", 0, 1e6,
+            "timesteps per example: all, or that many strata with one random t each", .words = "all=0",
+            .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
+            .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, grain, "64", 1, 4096, "examples that one thread predicts at a time",
+            .role = DX_FREE),
+  DX_OPTION_END
+};
+
+enum { CHUNK = 16 }; /* items of a worker between gatherings */
+
+/* The answer for one example of an item. */
+typedef struct { double x0_sq, norm_sq; int64_t t; } answer;
+
+/* One sweep over examples x strata. */
+typedef struct {
+  dx_problem *problem;
+  dx_objective objective;
+  dx_predictor predictor;
+  dx_split split;
+  dx_purpose purpose;
+  int64_t examples, grain, blocks, strata, items;
+  int64_t *first;           /* (strata + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
+  dx_permutation order;
+  dx_fetch *fetch;
+  int64_t *index, *first_row; /* of one chunk */
+  int64_t room_rows;
+  float *x0;                /* this rank's rows of the chunk */
+  float **buffer;           /* (threads) of 4 x grain x D */
+  answer *mine, *all;
+  int64_t *counts, *offsets;
+} sweep;
+
+/* Running mean and sum of squared deviations (Welford). */
+typedef struct { double mean, m2; int64_t n; } moments;
+
+static void moments_add(moments *m, double x)
+{
+  const double d = x - m->mean;
+
+  m->n++;
+  m->mean += d / (double)m->n;
+  m->m2 += d * (x - m->mean);
+}
+
+static double moments_mean(const moments *m) { return m->n ? m->mean : NAN; }
+
+static double moments_stderr(const moments *m)
+{
+  return m->n > 1 ? sqrt(m->m2 / (double)(m->n - 1) / (double)m->n) : NAN;
+}
+
+void dx_evaluation_free(dx_evaluation *e)
+{
+  free(e->memory);
+  *e = (dx_evaluation){0};
+}
+
+int64_t dx_evaluation_examples(const dx_problem *p)
+{
+  const int64_t wanted = p->spec->evaluate.examples, there = p->info->count[DX_TEST];
+
+  return wanted > 0 && wanted < there ? wanted : there;
+}
+
+static int64_t strata_of(const dx_problem *p)
+{
+  const int64_t K = p->spec->evaluate.timesteps, T = p->process.timesteps;
+
+  return K > 0 && K < T ? K : T;
+}
+
+/* Examples of the training split for the optimal decoder variance. */
+static int64_t decoder_examples(const dx_problem *p)
+{
+  const int64_t there = p->info->count[DX_TRAIN], wanted = dx_evaluation_examples(p);
+
+  return wanted < there ? wanted : there;
+}
+
+static bool decoder_is_optimal(const dx_problem *p)
+{
+  return dx_decoder_kind_of(&p->spec->process) == DX_DECODER_OPTIMAL;
+}
+
+int64_t dx_evaluation_forwards(const dx_problem *p)
+{
+  return dx_evaluation_examples(p) * strata_of(p) + (decoder_is_optimal(p) ? decoder_examples(p) : 0);
+}
+
+/* Stratum 0 is t = 1; the others cut t = 2..T at squares, at least one t in each. */
+static void cut_strata(int64_t K, int64_t T, int64_t *first)
+{
+  first[0] = 1;
+  for (int64_t k = 1; k < K; k++) {
+    const double u = K > 1 ? (double)(k - 1) / (double)(K - 1) : 0;
+    int64_t t = 2 + (int64_t)(u * u * (double)(T - 1));
+    const int64_t most = T - (K - 1 - k); /* leaves one t for each that follows */
+
+    if (t < first[k - 1] + 1) t = first[k - 1] + 1;
+    first[k] = t < most ? t : most;
+  }
+  first[K] = T + 1;
+}
+
+static int64_t chunk_items(const sweep *s)
+{
+  const dx_team *const team = s->problem->team;
+
+  return CHUNK * team->first_worker[dx_comm_size(team->comm)];
+}
+
+static dx_error *create_buffers(sweep *s)
+{
+  const dx_team *const team = s->problem->team;
+  const int64_t ranks = dx_comm_size(team->comm), D = s->problem->dim, chunk = chunk_items(s);
+  const bool lead = dx_comm_rank(team->comm) == 0;
+
+  s->room_rows = (chunk / s->strata + 2 * ranks) * s->grain;
+  s->first_row = calloc((size_t)ranks + 1, sizeof *s->first_row);
+  s->index = calloc((size_t)s->room_rows, sizeof *s->index);
+  s->x0 = calloc((size_t)(s->room_rows * D), sizeof *s->x0);
+  s->buffer = calloc((size_t)team->threads, sizeof *s->buffer);
+  s->mine = calloc((size_t)(chunk * s->grain), sizeof *s->mine);
+  s->all = calloc(lead ? (size_t)(chunk * s->grain) : 1, sizeof *s->all);
+  s->counts = calloc((size_t)ranks, sizeof *s->counts);
+  s->offsets = calloc((size_t)ranks, sizeof *s->offsets);
+  if (!s->first_row || !s->index || !s->x0 || !s->buffer || !s->mine || !s->all || !s->counts || !s->offsets)
+    return DX_FAIL(INTERNAL, "no memory for an evaluation");
+  for (int i = 0; i < team->threads; i++)
+    if (!(s->buffer[i] = aligned_alloc(64, ((size_t)(3 * s->grain * D) * sizeof(float) + 63) / 64 * 64)))
+      return DX_FAIL(INTERNAL, "no memory for an evaluation");
+  return NULL;
+}
+
+static void sweep_destroy(sweep *s)
+{
+  dx_fetch_destroy(s->fetch);
+  for (int i = 0; s->buffer && i < s->problem->team->threads; i++) free(s->buffer[i]);
+  free(s->buffer);
+  free(s->first);
+  free(s->first_row);
+  free(s->index);
+  free(s->x0);
+  free(s->mine);
+  free(s->all);
+  free(s->counts);
+  free(s->offsets);
+}
+
+/* Collective. strata: T or fewer over t = 1..T; 1 with last_t 1 for the decoder's estimate. */
+static dx_error *sweep_create(sweep *s, dx_problem *p, const dx_predictor *predictor, dx_split split,
+                              dx_purpose purpose, int64_t examples, int64_t strata, int64_t last_t)
+{
+  const int64_t grain = p->spec->evaluate.grain;
+  dx_error *err;
+
+  *s = (sweep){.problem = p, .objective = dx_problem_clipped(p), .predictor = *predictor, .split = split,
+               .purpose = purpose, .examples = examples, .grain = grain,
+               .blocks = (examples + grain - 1) / grain, .strata = strata};
+  s->items = s->blocks * strata;
+  dx_permutation_init(&s->order, (uint64_t)p->info->count[split], p->spec->seed, ((uint64_t)1 << 40) - 1 - split);
+  s->first = calloc((size_t)strata + 1, sizeof *s->first);
+  err = s->first ? create_buffers(s) : DX_FAIL(INTERNAL, "no memory for an evaluation");
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, err));
+  cut_strata(strata, last_t, s->first);
+  err = dx_fetch_create(p->data, split, s->room_rows, &s->fetch);
+out:
+  if (err) sweep_destroy(s);
+  return err;
+}
+
+/* The row of example number e; those past the end are copies of example 0, masked later. */
+static int64_t row_of(const sweep *s, int64_t e)
+{
+  return (int64_t)dx_permutation_at(&s->order, (uint64_t)(e < s->examples ? e : 0));
+}
+
+/* Items [*a, *b) of a chunk that a rank computes. */
+static void part_of(const sweep *s, int64_t from, int64_t to, int rank, int64_t *a, int64_t *b)
+{
+  dx_team_share(s->problem->team, to - from, rank, a, b);
+  *a += from;
+  *b += from;
+}
+
+/* Fetch the rows of the blocks that each rank's part touches. */
+static dx_error *fetch_blocks(sweep *s, int64_t from, int64_t to)
+{
+  const int ranks = dx_comm_size(s->problem->team->comm), me = dx_comm_rank(s->problem->team->comm);
+  int64_t n = 0;
+  const void *rows;
+  const int32_t *labels;
+
+  for (int r = 0; r < ranks; r++) {
+    int64_t a, b;
+
+    part_of(s, from, to, r, &a, &b);
+    s->first_row[r] = n;
+    for (int64_t block = a / s->strata; a < b && block <= (b - 1) / s->strata; block++)
+      for (int64_t i = 0; i < s->grain; i++) s->index[n++] = row_of(s, block * s->grain + i);
+  }
+  s->first_row[ranks] = n;
+  dx_fetch_start(s->fetch, s->index, s->first_row);
+  DX_TRY(dx_fetch_finish(s->fetch, &rows, &labels));
+  dx_dataset_normalise(s->problem->info, s->first_row[me + 1] - s->first_row[me], rows, s->x0);
+  return NULL;
+}
+
+static void make_noise(const sweep *s, const int32_t *t, const uint32_t *row, bool one_t, float *eps)
+{
+  const int64_t D = s->problem->dim, n = one_t ? s->grain : 1;
+
+  for (int64_t i = 0; i < s->grain; i += n) {
+    const dx_stream st = {.seed = s->problem->spec->seed, .purpose = s->purpose, .step = (uint64_t)t[i]};
+    uint32_t key[2], ctr[4];
+
+    dx_stream_start(&st, key, ctr);
+    s->problem->team->kernel.normals(key, ctr, n, row + i, D, eps + i * D);
+  }
+}
+
+/* One item: a block of examples, each at its t of the stratum. */
+static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, answer *out)
+{
+  const int64_t g = s->grain, D = s->problem->dim, block = item / s->strata, k = item % s->strata;
+  const int64_t width = s->first[k + 1] - s->first[k], at = (block - first_block) * g;
+  const float *const x0 = s->x0 + at * D;
+  float *const eps = s->buffer[thread], *const xt = eps + g * D, *const x0hat = xt + g * D;
+  int32_t t[g];
+  uint32_t row[g];
+
+  for (int64_t i = 0; i < g; i++) {
+    dx_stream st = {.seed = s->problem->spec->seed, .purpose = DX_FOR_EVAL_TIME, .step = (uint64_t)k};
+    uint32_t word[4] = {0};
+
+    row[i] = (uint32_t)s->index[my_row + at + i];
+    st.index = row[i];
+    if (width > 1) dx_stream_words(&st, 0, word);
+    t[i] = (int32_t)(s->first[k] + dx_below(word[0], (uint32_t)width));
+  }
+  make_noise(s, t, row, width == 1, eps);
+  dx_objective_noise(&s->objective, g, t, x0, eps, xt);
+  s->predictor.predict(s->predictor.ctx, thread, g, t, xt, x0hat);
+  dx_objective_x0(&s->objective, g, t, xt, x0hat, x0hat);
+  for (int64_t i = 0; i < g; i++)
+    out[i] = (answer){.t = t[i],
+                      .x0_sq = s->problem->team->kernel.sum_squared_diff(D, x0 + i * D, x0hat + i * D),
+                      .norm_sq = s->problem->team->kernel.sum_squares(D, x0 + i * D)};
+}
+
+/* Items [from, to): computed by all, the answers in order on rank 0 (s->all).  Collective */
+static dx_error *compute_chunk(sweep *s, int64_t from, int64_t to)
+{
+  const dx_team *const team = s->problem->team;
+  const int me = dx_comm_rank(team->comm);
+  int64_t a, b;
+
+  DX_TRY(fetch_blocks(s, from, to));
+  part_of(s, from, to, me, &a, &b);
+#pragma omp parallel num_threads(team->threads)
+  {
+    dx_float_mode();
+#pragma omp for schedule(dynamic)
+    for (int64_t item = a; item < b; item++)
+      compute_item(s, omp_get_thread_num(), item, a / s->strata, s->first_row[me],
+                   s->mine + (item - a) * s->grain);
+  }
+  for (int r = 0; r < dx_comm_size(team->comm); r++) {
+    int64_t first, last;
+
+    part_of(s, from, to, r, &first, &last);
+    s->offsets[r] = (first - from) * s->grain;
+    s->counts[r] = (last - first) * s->grain;
+  }
+  dx_comm_gather(team->comm, s->mine, (b - a) * s->grain, s->all, s->counts, s->offsets, sizeof *s->mine);
+  return NULL;
+}
+
+/* What a sweep's answers are given to, in order: example e, stratum k. */
+typedef void (*fold_fn)(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a);
+
+static void fold_chunk(const sweep *s, int64_t from, int64_t to, fold_fn fold, void *ctx)
+{
+  for (int64_t item = from; item < to; item++)
+    for (int64_t i = 0; i < s->grain; i++) {
+      const int64_t e = item / s->strata * s->grain + i, k = item % s->strata;
+
+      if (e < s->examples)
+        fold(ctx, e, k, s->first[k + 1] - s->first[k], &s->all[(item - from) * s->grain + i]);
+    }
+}
+
+static void show_progress(const sweep *s, int64_t done, double begin)
+{
+  const double spent = dx_clock() - begin;
+  char left[32];
+
+  dx_log_progress(s->problem->team->log, "evaluation %3.0f%%  %s left", 100.0 * (double)done / (double)s->items,
+                  dx_clock_words(spent * (double)(s->items - done) / (double)(done ? done : 1), left));
+}
+
+/* All items.  Collective */
+static dx_error *sweep_run(sweep *s, bool (*stopping)(void), fold_fn fold, void *ctx)
+{
+  const dx_comm *const c = s->problem->team->comm;
+  const double begin = dx_clock();
+  const int64_t chunk = chunk_items(s);
+
+  for (int64_t from = 0; from < s->items; from += chunk) {
+    const int64_t to = from + chunk < s->items ? from + chunk : s->items;
+    int stop = stopping && stopping();
+
+    dx_watch_say("evaluation");
+    dx_comm_broadcast(c, &stop, sizeof stop);
+    if (stop) return DX_FAIL(STOPPED, "stopped during an evaluation");
+    DX_TRY(compute_chunk(s, from, to));
+    if (dx_comm_rank(c) == 0) {
+      fold_chunk(s, from, to, fold, ctx);
+      show_progress(s, to, begin);
+    }
+  }
+  return NULL;
+}
+
+static void fold_decoder(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a)
+{
+  (void)e;
+  (void)k;
+  (void)width;
+  *(double *)ctx += a->x0_sq;
+}
+
+/* The decoder's variance; where it is to be optimal, from the training split at t = 1. */
+static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, bool (*stopping)(void), double *out)
+{
+  const int64_t n = decoder_examples(p);
+  double sum = 0;
+  sweep s;
+
+  if (decoder_is_optimal(p)) {
+    DX_TRY(sweep_create(&s, p, predictor, DX_TRAIN, DX_FOR_DECODER, n, 1, 1));
+    dx_error *err = sweep_run(&s, stopping, fold_decoder, &sum);
+    sweep_destroy(&s);
+    if (err) return err;
+    dx_comm_broadcast(p->team->comm, &sum, sizeof sum);
+  }
+  *out = dx_decoder_variance(&p->process, dx_decoder_kind_of(&p->spec->process),
+                             sum / ((double)n * (double)p->dim));
+  return NULL;
+}
+
+/* Rank 0's sums over a whole evaluation. */
+typedef struct {
+  const dx_problem *problem;
+  dx_decoder decoder;
+  int64_t strata, grain;
+  moments *vb;            /* (T) */
+  double *mse, *x0;       /* (T) sums */
+  double *running;        /* (grain) totals of the block's examples */
+  moments prior, total;
+} tally;
+
+static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a)
+{
+  tally *const y = ctx;
+  const dx_process *const p = &y->problem->process;
+  const int64_t D = y->problem->dim, row = a->t - 1;
+  const double vb = dx_process_vb(p, &y->decoder, a->t, D, a->x0_sq), x0_mse = a->x0_sq / (double)D;
+  double *const total = &y->running[e % y->grain];
+
+  if (k == 0) {
+    *total = dx_process_prior(p, D, a->norm_sq);
+    moments_add(&y->prior, *total);
+  }
+  *total += (double)width * vb;
+  moments_add(&y->vb[row], vb);
+  y->x0[row] += x0_mse;
+  y->mse[row] += x0_mse * p->abar[row] / (1 - p->abar[row]); /* of epshat from the clipped x0hat */
+  if (k == y->strata - 1) moments_add(&y->total, *total);
+}
+
+static dx_error *create_result(int64_t T, dx_evaluation *out)
+{
+  *out = (dx_evaluation){.timesteps = T, .memory = calloc(5 * (size_t)T, sizeof(double))};
+  if (!out->memory) return DX_FAIL(INTERNAL, "no memory for the terms of the bound");
+  out->vb = out->memory;
+  out->vb_stderr = out->vb + T;
+  out->mse = out->vb_stderr + T;
+  out->x0_mse = out->mse + T;
+  out->count = out->x0_mse + T;
+  return NULL;
+}
+
+static void finish(const tally *y, dx_evaluation *out)
+{
+  for (int64_t i = 0; i < out->timesteps; i++) {
+    const double n = (double)y->vb[i].n;
+
+    out->vb[i] = moments_mean(&y->vb[i]);
+    out->vb_stderr[i] = moments_stderr(&y->vb[i]);
+    out->mse[i] = n > 0 ? y->mse[i] / n : NAN;
+    out->x0_mse[i] = n > 0 ? y->x0[i] / n : NAN;
+    out->count[i] = n;
+  }
+  out->head.prior = moments_mean(&y->prior);
+  out->head.prior_stderr = moments_stderr(&y->prior);
+  out->head.decoder = out->vb[0];
+  out->head.decoder_stderr = out->vb_stderr[0];
+  out->head.total = moments_mean(&y->total);
+  out->head.total_stderr = moments_stderr(&y->total);
+}
+
+static dx_error *create_tally(tally *y, dx_problem *p, int64_t K)
+{
+  const size_t T = (size_t)p->process.timesteps;
+
+  *y = (tally){.problem = p, .strata = K, .grain = p->spec->evaluate.grain};
+  y->vb = calloc(T, sizeof *y->vb);
+  y->mse = calloc(T, sizeof *y->mse);
+  y->x0 = calloc(T, sizeof *y->x0);
+  y->running = calloc((size_t)y->grain, sizeof *y->running);
+  return y->vb && y->mse && y->x0 && y->running ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
+}
+
+static void destroy_tally(tally *y)
+{
+  free(y->vb);
+  free(y->mse);
+  free(y->x0);
+  free(y->running);
+}
+
+dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void),
+                      dx_evaluation *out)
+{
+  const int64_t K = strata_of(p), N = dx_evaluation_examples(p);
+  const dx_comm *const c = p->team->comm;
+  dx_predictor predictor;
+  dx_error *err;
+  double variance;
+  tally y;
+  sweep s;
+
+  *out = (dx_evaluation){0};
+  if (N == 0) return DX_FAIL(DATA, "%s has no test split to evaluate on; set evaluate.every: never", p->info->name);
+  err = create_tally(&y, p, K);
+  if (!err) err = create_result(p->process.timesteps, out);
+  if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor);
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  DX_TRY_GOTO(err, out, find_decoder(p, &predictor, stopping, &variance));
+  y.decoder = (dx_decoder){.variance = variance, .log_scale = dx_problem_log_scale(p)};
+  DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TEST, DX_FOR_EVAL_NOISE, N, K, p->process.timesteps));
+  err = sweep_run(&s, stopping, fold_terms, &y);
+  sweep_destroy(&s);
+  if (err) goto out;
+  out->head = (dx_evaluation_head){.step = step, .examples = N, .ema = ema, .decoder_variance = variance};
+  finish(&y, out);
+  dx_comm_broadcast(c, &out->head, sizeof out->head);
+out:
+  destroy_tally(&y);
+  if (err) dx_evaluation_free(out);
+  return err;
+}

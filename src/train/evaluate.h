@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/evaluate.h - the bound, term by term, over the test split and all ranks.
+
+   Examples are those that a keyed permutation puts first. Each is evaluated at one t of
+   each stratum: with evaluate.timesteps: all, every t is a stratum; else t = 1 is
+   one and the others share t = 2..T, narrow where t is small, each example drawing its
+   own t of each: sum over strata of width x L_t is then an unbiased estimate of the
+   example's total, and the totals of examples are independent. Noise depends on seed, row
+   and t, not on the step: evaluations of two steps differ by the weights alone. */
+#ifndef DX_TRAIN_EVALUATE_H
+#define DX_TRAIN_EVALUATE_H
+#include "train/problem.h"
+
+/* In nats; stderr over examples (ddof 1), NaN below 2. */
+typedef struct {
+  int64_t step, examples, ema;
+  double prior, prior_stderr, decoder, decoder_stderr, total, total_stderr;
+  double decoder_variance; /* normalised units */
+} dx_evaluation_head;
+
+typedef struct {
+  dx_evaluation_head head;
+  int64_t timesteps;
+  /* (T) each; NaN where count is 0 */
+  double *vb, *vb_stderr, *mse, *x0_mse, *count;
+  double *memory; /* owns them: 5 T doubles in the order above */
+} dx_evaluation;
+
+void dx_evaluation_free(dx_evaluation *e);
+
+/* What an evaluation costs: forward passes of one example. Local */
+int64_t dx_evaluation_forwards(const dx_problem *p);
+/* Examples of the test split that the settings ask for. Local */
+int64_t dx_evaluation_examples(const dx_problem *p);
+
+/* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
+   all. stopping(): asked on rank 0 between chunks of work; true gives DX_E_STOPPED.  Collective */
+dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void),
+                      dx_evaluation *out) DX_MUST_CHECK;
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/net.c - see net.h. */
+#include "train/net.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* What one thread needs for its passes. */
+typedef struct {
+  dx_arena arena;
+  void *acts;
+  float *time; /* (B) */
+} worker;
+
+struct dx_net {
+  const dx_team *team;
+  const dx_model *model;
+  void *state;
+  dx_params params;
+  const float *w;
+  float *packed;
+  worker *worker; /* (threads) */
+};
+
+dx_error *dx_net_create(const dx_team *team, const dx_model *model, const void *config,
+                        const dx_model_spec *spec, dx_net **out)
+{
+  dx_net *n = calloc(1, sizeof *n);
+  dx_error *err = NULL;
+
+  if (!n) return DX_FAIL(INTERNAL, "no memory for a network");
+  *n = (dx_net){.team = team, .model = model};
+  DX_TRY_GOTO(err, out, model->create(config, spec, &n->params, &n->state));
+  const size_t packed = (size_t)model->packed(n->state) * sizeof(float);
+  n->packed = aligned_alloc(64, (packed + 64) / 64 * 64);
+  n->worker = calloc((size_t)team->threads, sizeof *n->worker);
+  if (!n->packed || !n->worker) err = DX_FAIL(INTERNAL, "no memory for a network");
+  for (int i = 0; i < team->threads && !err; i++)
+    if (!(n->worker[i].acts = calloc(1, model->acts_size)))
+      err = DX_FAIL(INTERNAL, "no memory for a network");
+out:
+  if (err) dx_net_destroy(n);
+  else *out = n;
+  return err;
+}
+
+void dx_net_destroy(dx_net *n)
+{
+  if (!n) return;
+  for (int i = 0; n->worker && i < n->team->threads; i++) {
+    dx_arena_destroy(&n->worker[i].arena);
+    free(n->worker[i].acts);
+  }
+  free(n->worker);
+  free(n->packed);
+  if (n->state) n->model->destroy(n->state);
+  dx_params_destroy(&n->params);
+  free(n);
+}
+
+const dx_params *dx_net_params(const dx_net *n) { return &n->params; }
+
+/* Everything that a pass takes from a worker's arena: for measuring and for real. */
+static float *place(const dx_net *n, dx_pass_kind kind, int64_t B, dx_arena *a, void *acts)
+{
+  float *const time = dx_arena_floats(a, B);
+
+  n->model->place(n->state, B, kind, a, acts);
+  return time;
+}
+
+size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B)
+{
+  dx_arena a = {0};
+  void *const acts = calloc(1, n->model->acts_size);
+
+  if (!acts) return 0;
+  place(n, kind, B, &a, acts);
+  free(acts);
+  return a.peak;
+}
+
+int64_t dx_net_packed(const dx_net *n) { return n->model->packed(n->state); }
+
+dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
+{
+  const size_t need = dx_net_bytes(n, kind, B);
+
+  for (int i = 0; i < n->team->threads; i++) {
+    worker *const w = &n->worker[i];
+
+    if (w->arena.size < need) {
+      dx_arena_destroy(&w->arena);
+      DX_TRY(dx_arena_create(need, &w->arena));
+    }
+    dx_arena_release(&w->arena, 0);
+    w->time = place(n, kind, B, &w->arena, w->acts);
+  }
+  return NULL;
+}
+
+void dx_net_load(dx_net *n, const float *w)
+{
+  const int threads = n->team->threads;
+
+  n->w = w;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int i = 0; i < threads; i++)
+    n->model->pack(n->state, &n->team->kernel, w, n->packed, i, threads);
+}
+
+static dx_pass pass_of(const dx_net *n, int thread, const dx_draw *draw, float *gw)
+{
+  return (dx_pass){.kernel = &n->team->kernel, .w = n->w, .packed = n->packed, .gw = gw,
+                   .work = &n->worker[thread].arena, .draw = draw};
+}
+
+void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const float *x, float *y)
+{
+  worker *const w = &n->worker[thread];
+  const dx_pass p = pass_of(n, thread, draw, NULL);
+  const dx_condition c = {.time = w->time};
+
+  for (int64_t i = 0; i < B; i++) w->time[i] = (float)(t[i] - 1);
+  n->model->forward(n->state, &p, B, x, &c, w->acts, y);
+}
+
+void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx)
+{
+  const dx_pass p = pass_of(n, thread, draw, gw);
+
+  n->model->backward(n->state, &p, B, n->worker[thread].acts, gy, gx);
+}
+
+static void predict(void *ctx, int thread, int64_t n, const int32_t *t, const float *xt, float *out)
+{
+  dx_net_forward(ctx, thread, n, NULL, t, xt, out);
+}
+
+dx_predictor dx_net_predictor(dx_net *n) { return (dx_predictor){.predict = predict, .ctx = n}; }

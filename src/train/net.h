@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/net.h - a model with its memory: one workspace per thread. All Local. */
+#ifndef DX_TRAIN_NET_H
+#define DX_TRAIN_NET_H
+#include "nn/model.h"
+#include "train/spec.h"
+
+/* Anything that predicts: a network or the exact predictor. n samples with t[i] in 1..T
+   -> out (n, D); called by several threads at once, each with its own number. */
+typedef struct {
+  void (*predict)(void *ctx, int thread, int64_t n, const int32_t *t, const float *xt, float *out);
+  void *ctx;
+} dx_predictor;
+
+typedef struct dx_net dx_net;
+
+dx_error *dx_net_create(const dx_team *team, const dx_model *model, const void *config,
+                        const dx_model_spec *spec, dx_net **out) DX_MUST_CHECK;
+void dx_net_destroy(dx_net *n); /* NULL is fine */
+const dx_params *dx_net_params(const dx_net *n);
+
+/* Make room for passes of B examples in every thread's workspace; what stood there is gone. */
+dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B) DX_MUST_CHECK;
+/* Bytes of one thread's workspace for such passes, by measuring. */
+size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B);
+/* Floats of the packed weights. */
+int64_t dx_net_packed(const dx_net *n);
+/* From now on passes use these weights (not copied); packs them with all threads. */
+void dx_net_load(dx_net *n, const float *w);
+
+/* A forward pass, and the backward pass that may follow with the same draw: B as reserved. draw NULL:
+   nothing is random. */
+void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const float *x, float *y);
+void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx);
+dx_predictor dx_net_predictor(dx_net *n);
+#endif

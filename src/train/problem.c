@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/problem.c - see problem.h. */
+#include "train/problem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/math.h"
+
+static dx_error *create_predictor(dx_problem *p)
+{
+  const dx_spec *const s = p->spec;
+  const dx_model_spec m = {.sample = p->info->sample, .out_channels = p->info->sample.c,
+                           .timesteps = p->process.timesteps};
+
+  if (s->model) return dx_net_create(p->team, s->model, s->model_config, &m, &p->net);
+  if (p->info->mixture.count == 0)
+    return DX_FAIL(CONFIG, "model.kind is exact, but the density of data.kind %s is not known in closed "
+                   "form; allowed: gaussian, mixture8", s->data.kind);
+  if (s->train.steps > 0)
+    return DX_FAIL(CONFIG, "train.steps is %lld, but model.kind exact has nothing to train; allowed: 0",
+                   (long long)s->train.steps);
+  return dx_exact_create(&p->info->mixture, p->info->shift, p->info->scale, &p->process, &p->exact);
+}
+
+static dx_error *create_local(dx_problem *p)
+{
+  const dx_spec *const s = p->spec;
+
+  DX_TRY(dx_process_create(&s->process, s->schedule, s->schedule_config,
+                           dx_objective_variance(&s->objective), &p->process));
+  p->objective = (dx_objective){.process = &p->process, .kernel = &p->team->kernel, .dim = p->dim};
+  return create_predictor(p);
+}
+
+dx_error *dx_problem_create(const dx_team *team, const dx_spec *spec, dx_problem **out)
+{
+  dx_problem *p = calloc(1, sizeof *p);
+  dx_error *err = p ? NULL : DX_FAIL(INTERNAL, "no memory for an experiment");
+
+  DX_TRY(dx_comm_agree(team->comm, err));
+  *p = (dx_problem){.spec = spec, .team = team};
+  DX_TRY_GOTO(err, out, dx_dataset_open(&spec->data, spec->data_kind, team->comm, &p->data));
+  p->info = dx_dataset_info_of(p->data);
+  p->dim = dx_shape_dim(p->info->sample);
+  err = dx_comm_agree(team->comm, create_local(p));
+out:
+  if (err) dx_problem_destroy(p);
+  else *out = p;
+  return err;
+}
+
+void dx_problem_destroy(dx_problem *p)
+{
+  if (!p) return;
+  dx_net_destroy(p->net);
+  dx_exact_destroy(p->exact);
+  dx_process_destroy(&p->process);
+  dx_dataset_close(p->data);
+  free(p);
+}
+
+int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
+
+static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const float *xt, float *out)
+{
+  (void)thread;
+  dx_exact_predict(ctx, n, t, xt, out);
+}
+
+dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out)
+{
+  if (p->exact) {
+    *out = (dx_predictor){.predict = predict_exact, .ctx = p->exact};
+    return NULL;
+  }
+  DX_TRY(dx_net_reserve(p->net, DX_PASS_INFER, B));
+  dx_net_load(p->net, w);
+  *out = dx_net_predictor(p->net);
+  return NULL;
+}
+
+dx_objective dx_problem_clipped(const dx_problem *p)
+{
+  dx_objective o = p->objective;
+
+  o.clip = p->info->has_range;
+  o.lo = (float)((p->info->lo - p->info->shift) / p->info->scale);
+  o.hi = (float)((p->info->hi - p->info->shift) / p->info->scale);
+  return o;
+}
+
+double dx_problem_log_scale(const dx_problem *p) { return dx_log(p->info->scale); }

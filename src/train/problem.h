@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/problem.h - dataset, process, objective and predictor joined: what an
+   experiment is about, before anything is trained. */
+#ifndef DX_TRAIN_PROBLEM_H
+#define DX_TRAIN_PROBLEM_H
+#include "diffusion/exact.h"
+#include "train/net.h"
+#include "train/spec.h"
+
+typedef struct {
+  const dx_spec *spec;
+  const dx_team *team;
+  dx_dataset *data;
+  const dx_dataset_info *info;
+  int64_t dim;                /* D */
+  dx_process process;
+  dx_objective objective;     /* as in training: no clipping */
+  dx_net *net;                /* NULL with the exact predictor */
+  dx_exact *exact;            /* NULL with a network */
+} dx_problem;
+
+/* Opens the data, builds the process and the network; checks that they fit together.  Collective */
+dx_error *dx_problem_create(const dx_team *team, const dx_spec *spec, dx_problem **out) DX_MUST_CHECK;
+void dx_problem_destroy(dx_problem *p); /* Collective; NULL is fine */
+
+/* Floats of the parameter vector; 0 with the exact predictor. */
+int64_t dx_problem_floats(const dx_problem *p);
+/* Make the predictor ready for passes of B examples with these weights.  Local */
+dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out) DX_MUST_CHECK;
+/* The objective with x0hat clipped where the data declare a range: for evaluation and sampling. */
+dx_objective dx_problem_clipped(const dx_problem *p);
+/* log |scale|, the same per dimension: from normalised to data units. */
+double dx_problem_log_scale(const dx_problem *p);
+#endif

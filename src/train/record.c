@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/record.c - see record.h. Every row is a struct of 8-byte numbers that begins with its
+   step, so rows of all kinds are kept, cut, journalled and written by the same code. */
+#include "train/record.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/version.h"
+#include "io/file.h"
+#include "io/h5.h"
+
+enum { FORMAT = 1 };
+enum { HEADER, TRAIN, BY_T, KL, SESSION, KINDS };
+
+typedef struct {
+  int64_t step, ranks, threads;
+  char start[32], hosts[256];
+} session;
+
+typedef struct {
+  size_t size;     /* bytes of a row */
+  int64_t n, room;
+  char *bytes;
+} table;
+
+struct dx_record {
+  const dx_problem *problem;
+  char folder[3072];
+  int64_t last_step;   /* while replaying: later rows are dropped */
+  table table[KINDS];
+  dx_journal *journal;
+};
+
+static dx_error *keep_row(table *t, const void *row)
+{
+  if (t->n == t->room) {
+    const int64_t room = 2 * t->room + 16;
+    char *const longer = realloc(t->bytes, (size_t)room * t->size);
+
+    if (!longer) return DX_FAIL(INTERNAL, "no memory for a row of the record");
+    t->bytes = longer;
+    t->room = room;
+  }
+  memcpy(t->bytes + (size_t)t->n++ * t->size, row, t->size);
+  return NULL;
+}
+
+/* The journal's first record: the settings that its rows were made with. */
+static dx_error *check_settings(const dx_record *r, const void *bytes, size_t size)
+{
+  const dx_spec *const spec = r->problem->spec;
+  char *const theirs = malloc(size + 1);
+  dx_error *err;
+
+  if (!theirs) return DX_FAIL(INTERNAL, "no memory for the record");
+  memcpy(theirs, bytes, size);
+  theirs[size] = '\0';
+  err = dx_error_in(spec->compatible(spec, theirs), "%s", r->folder);
+  free(theirs);
+  return err;
+}
+
+static dx_error *replay(void *ctx, uint32_t kind, const void *bytes, size_t size)
+{
+  dx_record *const r = ctx;
+  int64_t step;
+
+  if (kind == HEADER) return check_settings(r, bytes, size);
+  if (kind >= KINDS || size != r->table[kind].size)
+    return DX_FAIL(DATA, "%s/journal: a record of kind %u has %zu bytes; this diffx cannot go on with it",
+                   r->folder, kind, size);
+  memcpy(&step, bytes, sizeof step);
+  return step <= r->last_step ? keep_row(&r->table[kind], bytes) : NULL;
+}
+
+/* The journal anew: header and the rows that stay. */
+static dx_error *rewrite(dx_record *r)
+{
+  const char *const settings = r->problem->spec->settings;
+
+  DX_TRY(dx_journal_restart(r->journal));
+  DX_TRY(dx_journal_append(r->journal, HEADER, settings, strlen(settings)));
+  for (uint32_t k = TRAIN; k < KINDS; k++)
+    for (int64_t i = 0; i < r->table[k].n; i++)
+      DX_TRY(dx_journal_append(r->journal, k, r->table[k].bytes + (size_t)i * r->table[k].size, r->table[k].size));
+  return dx_journal_commit(r->journal);
+}
+
+static dx_record *create(const dx_problem *p, const char *folder)
+{
+  const size_t T = (size_t)p->process.timesteps;
+  dx_record *const r = calloc(1, sizeof *r);
+
+  if (!r) return NULL;
+  r->problem = p;
+  snprintf(r->folder, sizeof r->folder, "%s", folder);
+  r->table[TRAIN].size = sizeof(dx_train_row);
+  r->table[BY_T].size = 8 + 4 * T * 8;
+  r->table[KL].size = sizeof(dx_evaluation_head) + 5 * T * 8;
+  r->table[SESSION].size = sizeof(session);
+  return r;
+}
+
+dx_error *dx_record_open(const dx_problem *p, const char *folder, int64_t last_step, dx_record **out)
+{
+  dx_record *r = create(p, folder);
+  char path[4096];
+  dx_error *err;
+
+  if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
+  r->last_step = last_step;
+  snprintf(path, sizeof path, "%s/journal", folder);
+  DX_TRY_GOTO(err, out, dx_journal_open(path, replay, r, &r->journal));
+  err = rewrite(r);
+out:
+  if (err) dx_record_close(r);
+  else *out = r;
+  return err;
+}
+
+void dx_record_close(dx_record *r)
+{
+  if (!r) return;
+  dx_journal_close(r->journal);
+  for (int k = 0; k < KINDS; k++) free(r->table[k].bytes);
+  free(r);
+}
+
+static dx_error *add_row(dx_record *r, uint32_t kind, const void *row)
+{
+  DX_TRY(keep_row(&r->table[kind], row));
+  if (!r->journal) return NULL;
+  return dx_journal_append(r->journal, kind, row, r->table[kind].size);
+}
+
+dx_error *dx_record_train(dx_record *r, const dx_train_row *row) { return add_row(r, TRAIN, row); }
+
+/* Decoder of a training window: its optimal variance is that of the window's own error. */
+static double decoder_term(const dx_problem *p, double x0_mse)
+{
+  const dx_decoder d = {
+    .variance = dx_decoder_variance(&p->process, dx_decoder_kind_of(&p->spec->process), x0_mse),
+    .log_scale = dx_problem_log_scale(p),
+  };
+
+  return dx_process_vb(&p->process, &d, 1, p->dim, x0_mse * (double)p->dim);
+}
+
+dx_error *dx_record_by_t(dx_record *r, int64_t step, const dx_window *w)
+{
+  const dx_problem *const p = r->problem;
+  const int64_t T = p->process.timesteps;
+  const dx_decoder none = {.variance = 1};
+  double *const row = malloc(r->table[BY_T].size);
+  dx_error *err;
+
+  if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
+  double *const count = row + 1, *const mse = count + T, *const x0 = mse + T, *const kl = x0 + T;
+  memcpy(row, &step, sizeof step);
+  for (int64_t i = 0; i < T; i++) {
+    const double n = (double)w->count[i];
+
+    count[i] = n;
+    mse[i] = n > 0 ? w->mse[i] / n : NAN;
+    x0[i] = n > 0 ? w->x0_mse[i] / n : NAN;
+    /* each term is affine in the squared error, so the mean's term is the mean of terms */
+    if (!(n > 0)) kl[i] = NAN;
+    else kl[i] = i == 0 ? decoder_term(p, x0[0])
+                        : dx_process_vb(&p->process, &none, i + 1, p->dim, x0[i] * (double)p->dim);
+  }
+  err = add_row(r, BY_T, row);
+  free(row);
+  return err;
+}
+
+dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e)
+{
+  char *const row = malloc(r->table[KL].size);
+  dx_error *err;
+
+  if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
+  memcpy(row, &e->head, sizeof e->head);
+  memcpy(row + sizeof e->head, e->memory, 5 * (size_t)e->timesteps * 8);
+  err = add_row(r, KL, row);
+  free(row);
+  return err;
+}
+
+dx_error *dx_record_session(dx_record *r, int64_t step, const char *start, int64_t ranks, int64_t threads,
+                            const char *hosts)
+{
+  session s = {.step = step, .ranks = ranks, .threads = threads};
+
+  snprintf(s.start, sizeof s.start, "%s", start);
+  snprintf(s.hosts, sizeof s.hosts, "%s", hosts);
+  return add_row(r, SESSION, &s);
+}
+
+bool dx_record_has_evaluation(const dx_record *r, int64_t step)
+{
+  const table *const t = &r->table[KL];
+
+  for (int64_t i = 0; i < t->n; i++)
+    if (!memcmp(t->bytes + (size_t)i * t->size, &step, sizeof step)) return true;
+  return false;
+}
+
+/* --- metrics.h5 ------------------------------------------------------------------- */
+
+/* One dataset: `width` numbers of every row of a kind, from byte `at` on. */
+typedef struct {
+  int kind;
+  const char *path, *units, *what;
+  size_t at;
+  int64_t width;      /* 1: a column; T: a matrix with dimension scale t */
+  dx_h5_type type;    /* of the dataset; rows hold int64 for columns of I64, double else */
+  double factor;      /* of doubles */
+} column;
+
+static void copy_column(const table *t, const column *c, double *out)
+{
+  for (int64_t i = 0; i < t->n; i++) {
+    memcpy(out + i * c->width, t->bytes + (size_t)i * t->size + c->at, (size_t)c->width * 8);
+    for (int64_t j = 0; j < c->width && c->factor != 1; j++) out[i * c->width + j] *= c->factor;
+  }
+}
+
+static dx_error *write_column(dx_h5 *f, const dx_record *r, const column *c, int64_t T)
+{
+  const table *const t = &r->table[c->kind];
+  const dx_h5_info info = {.type = c->type, .rank = c->width > 1 ? 2 : 1, .dim = {t->n, c->width}};
+  double *const data = malloc((size_t)(t->n * c->width) * 8 + 1);
+  char scale[32];
+  dx_error *err;
+
+  if (!data) return DX_FAIL(INTERNAL, "no memory for the record");
+  copy_column(t, c, data);
+  if (c->type == DX_H5_I64 && c->width > 1) /* counts: doubles in memory, whole numbers in the file */
+    for (int64_t i = 0; i < t->n * c->width; i++) {
+      const int64_t whole = (int64_t)data[i];
+
+      memcpy(&data[i], &whole, sizeof whole);
+    }
+  err = dx_h5_write(f, c->path, &info, data, c->units, c->what, NULL);
+  free(data);
+  if (err || c->width == 1 || c->width != T) return err;
+  snprintf(scale, sizeof scale, "%.*s/t", (int)(strrchr(c->path, '/') - c->path), c->path);
+  return dx_h5_attach_scale(f, c->path, 1, scale, "t");
+}
+
+static dx_error *write_columns(dx_h5 *f, const dx_record *r, const column *c, int n)
+{
+  const int64_t T = r->problem->process.timesteps;
+
+  for (int i = 0; i < n; i++) DX_TRY(write_column(f, r, &c[i], T));
+  return NULL;
+}
+
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+#define ROW(field) offsetof(dx_train_row, field)
+#define HEAD(field) offsetof(dx_evaluation_head, field)
+
+static dx_error *write_train(dx_h5 *f, const dx_record *r)
+{
+  const column columns[] = {
+    {TRAIN, "/train/step", "step", "optimizer steps done", ROW(step), 1, DX_H5_I64, 1},
+    {TRAIN, "/train/loss", "1", "mean loss of the examples since the row before", ROW(loss), 1, DX_H5_F64, 1},
+    {TRAIN, "/train/grad_norm", "1", "norm of this step's gradient before clipping", ROW(grad_norm), 1, DX_H5_F64, 1},
+    {TRAIN, "/train/rate", "1", "learning rate of this step", ROW(rate), 1, DX_H5_F64, 1},
+    {TRAIN, "/timing/step", "step", "optimizer steps done", ROW(step), 1, DX_H5_I64, 1},
+    {TRAIN, "/timing/seconds", "s", "since this session began", ROW(seconds), 1, DX_H5_F64, 1},
+    {TRAIN, "/timing/examples_per_second", "1/s", "mean speed since the row before", ROW(examples_per_second), 1,
+     DX_H5_F64, 1},
+    {TRAIN, "/timing/compute_seconds", "s", "rank 0 in gradients since the row before", ROW(compute), 1, DX_H5_F64, 1},
+    {TRAIN, "/timing/exchange_seconds", "s", "rank 0 in exchanges and updates since the row before", ROW(exchange), 1,
+     DX_H5_F64, 1},
+  };
+
+  return write_columns(f, r, columns, COUNT(columns));
+}
+
+static dx_error *write_by_t(dx_h5 *f, const dx_record *r)
+{
+  const int64_t T = r->problem->process.timesteps;
+  const size_t T8 = (size_t)T * 8;
+  const column columns[] = {
+    {BY_T, "/train_by_t/step", "step", "last step of the window", 0, 1, DX_H5_I64, 1},
+    {BY_T, "/train_by_t/count", "examples", "examples that drew this t", 8, T, DX_H5_I64, 1},
+    {BY_T, "/train_by_t/mse", "1", "mean squared error of the noise", 8 + T8, T, DX_H5_F64, 1},
+    {BY_T, "/train_by_t/x0_mse", "1", "mean squared error of x0, normalised units", 8 + 2 * T8, T, DX_H5_F64, 1},
+    {BY_T, "/train_by_t/kl", "nats", "mean term of the bound: column 0 is L_0, column i is L_i", 8 + 3 * T8, T,
+     DX_H5_F64, 1},
+  };
+
+  return write_columns(f, r, columns, COUNT(columns));
+}
+
+/* nats -> bits/dim */
+static double bits(const dx_problem *p) { return 1 / ((double)p->dim * 0.69314718055994530942); }
+
+static dx_error *write_kl(dx_h5 *f, const dx_record *r)
+{
+  const int64_t T = r->problem->process.timesteps;
+  const size_t T8 = (size_t)T * 8, at = sizeof(dx_evaluation_head);
+  const double b = bits(r->problem);
+  const column columns[] = {
+    {KL, "/kl/step", "step", "step of the evaluation", HEAD(step), 1, DX_H5_I64, 1},
+    {KL, "/kl/examples", "examples", "examples of the test split", HEAD(examples), 1, DX_H5_I64, 1},
+    {KL, "/kl/ema", "1", "1: averaged weights, 0: raw", HEAD(ema), 1, DX_H5_I64, 1},
+    {KL, "/kl/prior", "nats", "L_T", HEAD(prior), 1, DX_H5_F64, 1},
+    {KL, "/kl/prior_stderr", "nats", "standard error of prior", HEAD(prior_stderr), 1, DX_H5_F64, 1},
+    {KL, "/kl/decoder", "nats", "L_0", HEAD(decoder), 1, DX_H5_F64, 1},
+    {KL, "/kl/decoder_stderr", "nats", "standard error of decoder", HEAD(decoder_stderr), 1, DX_H5_F64, 1},
+    {KL, "/kl/total", "nats", "the bound: prior and all terms", HEAD(total), 1, DX_H5_F64, 1},
+    {KL, "/kl/total_stderr", "nats", "standard error of total", HEAD(total_stderr), 1, DX_H5_F64, 1},
+    {KL, "/kl/decoder_variance", "1", "variance of the decoder, normalised units", HEAD(decoder_variance), 1,
+     DX_H5_F64, 1},
+    {KL, "/kl/vb", "nats", "mean over examples: column 0 is L_0, column i is L_i", at, T, DX_H5_F64, 1},
+    {KL, "/kl/vb_stderr", "nats", "standard error of vb over examples", at + T8, T, DX_H5_F64, 1},
+    {KL, "/kl/mse", "1", "mean squared error of the noise", at + 2 * T8, T, DX_H5_F64, 1},
+    {KL, "/kl/x0_mse", "1", "mean squared error of x0, normalised units", at + 3 * T8, T, DX_H5_F64, 1},
+    {KL, "/kl/count", "examples", "examples evaluated at this t", at + 4 * T8, T, DX_H5_I64, 1},
+    {KL, "/kl/prior_bits", "bits/dim", "L_T", HEAD(prior), 1, DX_H5_F64, b},
+    {KL, "/kl/prior_stderr_bits", "bits/dim", "standard error of prior", HEAD(prior_stderr), 1, DX_H5_F64, b},
+    {KL, "/kl/decoder_bits", "bits/dim", "L_0", HEAD(decoder), 1, DX_H5_F64, b},
+    {KL, "/kl/decoder_stderr_bits", "bits/dim", "standard error of decoder", HEAD(decoder_stderr), 1, DX_H5_F64, b},
+    {KL, "/kl/total_bits", "bits/dim", "the bound", HEAD(total), 1, DX_H5_F64, b},
+    {KL, "/kl/total_stderr_bits", "bits/dim", "standard error of total", HEAD(total_stderr), 1, DX_H5_F64, b},
+    {KL, "/kl/vb_bits", "bits/dim", "vb divided by D ln 2", at, T, DX_H5_F64, b},
+    {KL, "/kl/vb_stderr_bits", "bits/dim", "standard error of vb", at + T8, T, DX_H5_F64, b},
+  };
+
+  return write_columns(f, r, columns, COUNT(columns));
+}
+
+static dx_error *write_scale(dx_h5 *f, const dx_record *r, const char *path)
+{
+  const int64_t T = r->problem->process.timesteps;
+  const dx_h5_info info = {.type = DX_H5_I64, .rank = 1, .dim = {T}};
+  int64_t *const t = malloc((size_t)T * sizeof *t);
+  dx_error *err;
+
+  if (!t) return DX_FAIL(INTERNAL, "no memory for the record");
+  for (int64_t i = 0; i < T; i++) t[i] = i + 1;
+  err = dx_h5_write(f, path, &info, t, "1", "timestep t = 1..T", NULL);
+  free(t);
+  return err;
+}
+
+static dx_error *write_process(dx_h5 *f, const dx_record *r)
+{
+  const dx_process *const p = &r->problem->process;
+  const dx_h5_info info = {.type = DX_H5_F64, .rank = 1, .dim = {p->timesteps}};
+  const struct { const char *path, *what; const double *data; } rows[] = {
+    {"/process/beta", "variance of the noise that step t adds", p->beta},
+    {"/process/alpha_bar", "share of x0's variance left at t", p->abar},
+    {"/process/posterior_variance", "of q(x_{t-1} given x_t, x_0)", p->post_var},
+    {"/process/variance", "of p(x_{t-1} given x_t)", p->var},
+  };
+
+  DX_TRY(write_scale(f, r, "/process/t"));
+  for (int i = 0; i < COUNT(rows); i++) {
+    DX_TRY(dx_h5_write(f, rows[i].path, &info, rows[i].data, "1", rows[i].what, NULL));
+    DX_TRY(dx_h5_attach_scale(f, rows[i].path, 0, "/process/t", "t"));
+  }
+  return NULL;
+}
+
+static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
+{
+  const table *const t = &r->table[SESSION];
+  const column columns[] = {
+    {SESSION, "/provenance/session_step", "step", "step at which a session began", 0, 1, DX_H5_I64, 1},
+    {SESSION, "/provenance/session_ranks", "ranks", "its ranks", 8, 1, DX_H5_I64, 1},
+    {SESSION, "/provenance/session_threads", "threads", "threads of its rank 0", 16, 1, DX_H5_I64, 1},
+  };
+  const dx_h5_info info = {.type = DX_H5_TEXT, .rank = 1, .dim = {t->n}};
+  const char **start = calloc((size_t)t->n + 1, sizeof *start), **host = calloc((size_t)t->n + 1, sizeof *host);
+  char libraries[256], mpi[128], now[32];
+  dx_error *err;
+
+  if (!start || !host) {
+    err = DX_FAIL(INTERNAL, "no memory for the record");
+    goto out;
+  }
+  for (int64_t i = 0; i < t->n; i++) {
+    const session *const s = (const session *)(const void *)(t->bytes + (size_t)i * t->size);
+
+    start[i] = s->start;
+    host[i] = s->hosts;
+  }
+  dx_comm_version(mpi, sizeof mpi);
+  snprintf(libraries, sizeof libraries, "%s; HDF5 %s; BLIS %s", mpi, dx_h5_version(), dx_blis_version());
+  DX_TRY_GOTO(err, out, write_columns(f, r, columns, COUNT(columns)));
+  DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_start", &info, start, "1", "UTC", NULL));
+  DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_host", &info, host, "1", "hosts of the ranks", NULL));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "version", dx_version()));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "commit", dx_commit()));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "libraries", libraries));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "kernels", r->problem->team->kernels));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "settings", r->problem->spec->everything));
+  err = dx_h5_set_text(f, "/provenance", "written", dx_clock_now(now));
+out:
+  free(start);
+  free(host);
+  return err;
+}
+
+static dx_error *write_root(dx_h5 *f, const dx_record *r)
+{
+  const dx_problem *const p = r->problem;
+  char hash[24];
+
+  snprintf(hash, sizeof hash, "%016" PRIx64, p->info->hash);
+  DX_TRY(dx_h5_set_int(f, "/", "format", FORMAT));
+  DX_TRY(dx_h5_set_text(f, "/", "program", "diffx"));
+  DX_TRY(dx_h5_set_text(f, "/", "content", "record"));
+  DX_TRY(dx_h5_set_text(f, "/", "name", p->spec->name));
+  DX_TRY(dx_h5_set_text(f, "/", "experiment", p->spec->settings));
+  DX_TRY(dx_h5_set_text(f, "/", "modality", p->info->modality));
+  DX_TRY(dx_h5_set_text(f, "/", "dataset_hash", hash));
+  DX_TRY(dx_h5_set_int(f, "/", "dimension", p->dim));
+  DX_TRY(dx_h5_set_int(f, "/", "timesteps", p->process.timesteps));
+  DX_TRY(dx_h5_set_int(f, "/", "examples_per_step", p->spec->train.batch));
+  DX_TRY(dx_h5_set_real(f, "/", "shift", p->info->shift));
+  return dx_h5_set_real(f, "/", "scale", p->info->scale);
+}
+
+static dx_error *write_all(dx_h5 *f, const dx_record *r)
+{
+  DX_TRY(write_root(f, r));
+  DX_TRY(write_scale(f, r, "/train_by_t/t"));
+  DX_TRY(write_scale(f, r, "/kl/t"));
+  DX_TRY(write_train(f, r));
+  DX_TRY(write_by_t(f, r));
+  DX_TRY(write_kl(f, r));
+  DX_TRY(write_process(f, r));
+  return write_provenance(f, r);
+}
+
+static dx_error *save(const dx_record *r, const char *path)
+{
+  dx_error *err;
+  dx_h5 *f;
+
+  DX_TRY(dx_h5_create(&f));
+  err = write_all(f, r);
+  if (!err) err = dx_h5_save(f, path);
+  dx_h5_close(f);
+  return err;
+}
+
+dx_error *dx_record_save(dx_record *r)
+{
+  char path[4096];
+
+  DX_TRY(dx_journal_sync(r->journal));
+  snprintf(path, sizeof path, "%s/metrics.h5", r->folder);
+  return save(r, path);
+}
+
+dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e, const char *path)
+{
+  dx_record *const r = create(p, "");
+  dx_error *err;
+
+  if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
+  err = dx_record_evaluation(r, e);
+  if (!err) err = save(r, path);
+  dx_record_close(r);
+  return err;
+}

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/run.c - see run.h.
+
+   At step s the loop does, in this order: evaluate and sample if due at s and not done yet;
+   stop if asked to or at the end; else the step to s + 1, its rows, and a checkpoint if due.
+   A run that was killed comes back to a checkpoint's step and meets the same loop. */
+#include "train/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/stop.h"
+#include "io/file.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/record.h"
+#include "train/sample.h"
+#include "train/trainer.h"
+
+const dx_option dx_run_options[] = {
+  DX_OPTION(dx_run_config, threads, "auto", 0, 4096,
+            "threads of a rank; auto: OMP_NUM_THREADS, else its fair share of the cores it may use",
+            .words = "auto=0", .role = DX_RUN),
+  DX_OPTION(dx_run_config, kernels, "auto", 0, 0, "kernel set; pinned, machines of different make give equal bits",
+            .choices = "auto|portable|avx2|avx512", .role = DX_RUN),
+  DX_OPTION(dx_run_config, time_limit, "none", 0, 1e9,
+            "seconds after which the run stops with a checkpoint and exit status 75", .words = "none=0", .role = DX_RUN),
+  DX_OPTION(dx_run_config, stall_limit, "1800", 0, 1e9,
+            "seconds without progress after which a rank ends the job with status 6", .words = "none=0", .role = DX_RUN),
+  DX_OPTION(dx_run_config, keep, "3", 1, 1e6, "newest checkpoints that are kept", .role = DX_RUN),
+  DX_OPTION(dx_run_config, allow_other_bits, "false", 0, 0,
+            "let a run go on with another kernel set than it began with", .role = DX_RUN),
+  DX_OPTION(dx_run_config, log, "info", 0, 0, "what is said", .choices = "error|warn|info|debug", .role = DX_RUN),
+  DX_OPTION_END
+};
+
+enum { LINE_SECONDS = 5, SAVE_SECONDS = 30, TOUCH_SECONDS = 30 };
+
+typedef struct {
+  const dx_team *team;
+  const dx_spec *spec;
+  dx_problem *problem;
+  dx_trainer *trainer;
+  dx_record *record;         /* rank 0 */
+  dx_lock *lock;             /* rank 0 */
+  FILE *log_file;            /* rank 0 */
+  char checkpoints[3072], samples[3072];
+  float *weights;            /* whole, for evaluation and sampling */
+  int64_t saved;             /* step of the newest checkpoint, -1: none */
+  double begin, line, save, touch, row; /* clocks */
+  int64_t begin_step, row_step;
+  double compute, exchange;  /* seconds since the last row */
+} run;
+
+static bool lead(const run *r) { return dx_comm_rank(r->team->comm) == 0; }
+static dx_state *state(const run *r) { return dx_trainer_state(r->trainer); }
+
+/* Is something with this period due at the step that is reached? */
+static bool due(int64_t every, int64_t step, int64_t last)
+{
+  if (every < 0) return false;
+  return step == last || (every > 0 && step > 0 && step % every == 0);
+}
+
+/* --- the folder ---------------------------------------------------------------------- */
+
+static dx_error *take_folder(run *r)
+{
+  char path[4096], *notice = NULL;
+
+  DX_TRY(dx_folder_make(r->checkpoints));
+  DX_TRY(dx_folder_make(r->samples));
+  DX_TRY(dx_lock_take(r->spec->output, &r->lock, &notice));
+  if (notice) dx_log_say(r->team->log, DX_LOG_WARN, "%s", notice);
+  free(notice);
+  snprintf(path, sizeof path, "%s/stop", r->spec->output);
+  remove(path); /* an old request has been met */
+  snprintf(path, sizeof path, "%s/log.txt", r->spec->output);
+  r->log_file = fopen(path, "a");
+  if (!r->log_file) return DX_FAIL(IO, "%s cannot be written", path);
+  r->team->log->file = r->log_file;
+  return NULL;
+}
+
+static bool stop_file_there(const run *r)
+{
+  char path[4096];
+
+  snprintf(path, sizeof path, "%s/stop", r->spec->output);
+  return dx_file_exists(path);
+}
+
+/* --- start and resume ------------------------------------------------------------------ */
+
+static dx_error *check_checkpoint(const run *r, const char *path)
+{
+  dx_checkpoint_head h;
+  dx_error *err = NULL;
+
+  DX_TRY(dx_checkpoint_open(path, &h, NULL, NULL, NULL));
+  err = dx_error_in(r->spec->compatible(r->spec, h.settings), "%s", path);
+  if (!err && strcmp(h.kernels, r->team->kernels) && !r->spec->run.allow_other_bits)
+    err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits differ; set run.kernels, "
+                  "or run.allow_other_bits=true to go on all the same", path, h.kernels, r->team->kernels);
+  dx_checkpoint_head_free(&h);
+  return err;
+}
+
+/* The checkpoint to go on from (rank 0 looks, all hear of it); NULL to start anew.  Collective */
+static dx_error *find_checkpoint(const run *r, char **path)
+{
+  dx_error *err = NULL;
+
+  *path = NULL;
+  if (lead(r)) {
+    err = dx_checkpoint_find(r->checkpoints, r->team->log, path);
+    if (!err && *path) err = check_checkpoint(r, *path);
+  }
+  DX_TRY(dx_comm_agree(r->team->comm, err));
+  return dx_comm_broadcast_text(r->team->comm, path);
+}
+
+/* train.init_from: another run's weights as ours, and as our average.  Collective */
+static dx_error *start_from(const run *r, const char *from)
+{
+  const size_t size = (size_t)state(r)->floats * sizeof(float);
+  char *file = NULL;
+  float *raw = NULL;
+  int64_t n = 0;
+  dx_error *err = NULL;
+
+  if (lead(r)) {
+    err = dx_checkpoint_resolve(from, r->team->log, &file);
+    if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
+    if (!err && n != state(r)->floats)
+      err = DX_FAIL(DATA, "%s has %lld parameters, this model has %lld", file, (long long)n,
+                    (long long)state(r)->floats);
+    if (!err) memcpy(state(r)->w, raw, size);
+    err = dx_error_in(err, "train.init_from");
+  }
+  free(file);
+  free(raw);
+  DX_TRY(dx_comm_agree(r->team->comm, err));
+  dx_comm_broadcast(r->team->comm, state(r)->w, size);
+  if (state(r)->ema) memcpy(state(r)->ema, state(r)->w + state(r)->at, (size_t)state(r)->n * sizeof(float));
+  return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
+}
+
+static dx_error *open_record(run *r)
+{
+  char path[4096], start[32], hosts[128];
+  const int64_t ranks = dx_comm_size(r->team->comm);
+
+  DX_TRY(dx_record_open(r->problem, r->spec->output, state(r)->step, &r->record));
+  snprintf(hosts, sizeof hosts, "%s (%d nodes)", dx_comm_host(r->team->comm), dx_comm_nodes(r->team->comm));
+  DX_TRY(dx_record_session(r->record, state(r)->step, dx_clock_now(start), ranks, r->team->threads, hosts));
+  snprintf(path, sizeof path, "%s/experiment.yaml", r->spec->output);
+  DX_TRY(dx_file_write_atomic(path, r->spec->everything, strlen(r->spec->everything)));
+  return dx_record_save(r->record);
+}
+
+/* Folder, problem, trainer, checkpoint, record.  Collective */
+static dx_error *begin(run *r)
+{
+  const dx_comm *const c = r->team->comm;
+  char *path = NULL;
+  dx_error *err;
+
+  DX_TRY(dx_comm_agree(c, lead(r) ? take_folder(r) : NULL));
+  DX_TRY(dx_problem_create(r->team, r->spec, &r->problem));
+  DX_TRY(dx_trainer_create(r->problem, &r->trainer));
+  r->weights = calloc((size_t)state(r)->floats + 1, sizeof *r->weights);
+  DX_TRY(dx_comm_agree(c, r->weights ? NULL : DX_FAIL(INTERNAL, "no memory for a copy of the weights")));
+  DX_TRY(find_checkpoint(r, &path));
+  if (path) {
+    err = dx_checkpoint_load(path, r->trainer, r->problem);
+    r->saved = state(r)->step;
+    if (!err) dx_log_say(r->team->log, DX_LOG_INFO, "resuming from %s", path);
+    free(path);
+    if (err) return err;
+  } else if (strcmp(r->spec->train.init_from, "none")) {
+    DX_TRY(start_from(r, r->spec->train.init_from));
+  }
+  return dx_comm_agree(c, lead(r) ? open_record(r) : NULL);
+}
+
+/* --- at a step ------------------------------------------------------------------------- */
+
+static bool stopping(void) { return dx_stop_wanted(); }
+
+static dx_error *record_evaluation(run *r, const dx_evaluation *e)
+{
+  const double bits = 1 / ((double)r->problem->dim * 0.69314718055994530942);
+
+  dx_log_say(r->team->log, DX_LOG_INFO,
+             "step %lld: bound %.4f +- %.4f bits/dim (prior %.2e, decoder %.4f) over %lld test examples",
+             (long long)e->head.step, e->head.total * bits, e->head.total_stderr * bits, e->head.prior * bits,
+             e->head.decoder * bits, (long long)e->head.examples);
+  DX_TRY(dx_record_evaluation(r->record, e));
+  return dx_record_save(r->record);
+}
+
+static bool wants_ema(const run *r, const char *weights) { return !strcmp(weights, "ema") && state(r)->ema; }
+
+static dx_error *evaluate(run *r)
+{
+  const bool ema = wants_ema(r, r->spec->evaluate.weights);
+  int there = lead(r) && dx_record_has_evaluation(r->record, state(r)->step);
+  dx_evaluation e;
+  dx_error *err;
+
+  dx_comm_broadcast(r->team->comm, &there, sizeof there);
+  if (there) return NULL;
+  dx_trainer_weights(r->trainer, ema, r->weights);
+  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, ema, stopping, &e));
+  err = dx_comm_agree(r->team->comm, lead(r) ? record_evaluation(r, &e) : NULL);
+  dx_evaluation_free(&e);
+  return err;
+}
+
+static dx_error *sample(run *r)
+{
+  const bool ema = wants_ema(r, r->spec->sample.weights);
+  char path[4096], words[32];
+  double seconds;
+  int there;
+
+  snprintf(path, sizeof path, "%s/step-%08lld.h5", r->samples, (long long)state(r)->step);
+  there = lead(r) && dx_file_exists(path);
+  dx_comm_broadcast(r->team->comm, &there, sizeof there);
+  if (there) return NULL;
+  dx_trainer_weights(r->trainer, ema, r->weights);
+  DX_TRY(dx_sample(r->problem, r->weights, state(r)->step, ema, path, &seconds));
+  dx_log_say(r->team->log, DX_LOG_INFO, "step %lld: %lld samples in %s: %s", (long long)state(r)->step,
+             (long long)r->spec->sample.count, dx_clock_words(seconds, words), path);
+  return NULL;
+}
+
+/* Evaluation and sampling at this step, as they are due. */
+static dx_error *look(run *r)
+{
+  const int64_t step = state(r)->step, last = r->spec->train.steps;
+  const bool evaluating = due(r->spec->evaluate.every, step, last), sampling = due(r->spec->sample.every, step, last);
+
+  if (!evaluating && !sampling) return NULL;
+  if (evaluating) DX_TRY(evaluate(r));
+  if (sampling) DX_TRY(sample(r));
+  return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
+}
+
+static dx_error *save(run *r)
+{
+  dx_error *err;
+
+  DX_TRY(dx_checkpoint_save(r->trainer, r->problem, r->checkpoints, r->spec->run.keep));
+  r->saved = state(r)->step;
+  r->save = dx_clock();
+  err = lead(r) ? dx_record_save(r->record) : NULL;
+  return dx_comm_agree(r->team->comm, err);
+}
+
+static double mean_loss(const run *r)
+{
+  const dx_window *const w = &state(r)->window;
+
+  return w->loss / (double)(w->examples ? w->examples : 1);
+}
+
+static dx_error *write_row(run *r, const dx_step_info *info)
+{
+  const double now = dx_clock(), passed = now - r->row;
+  const dx_train_row row = {
+    .step = state(r)->step, .loss = mean_loss(r), .grad_norm = info->grad_norm, .rate = info->rate,
+    .seconds = now - r->begin,
+    .examples_per_second = (double)(state(r)->step - r->row_step) * (double)r->spec->train.batch / passed,
+    .compute = r->compute, .exchange = r->exchange,
+  };
+
+  r->row = now;
+  r->row_step = state(r)->step;
+  r->compute = r->exchange = 0;
+  state(r)->window.loss = 0;
+  state(r)->window.examples = 0;
+  return dx_record_train(r->record, &row);
+}
+
+static dx_error *write_by_t(run *r)
+{
+  const size_t T = (size_t)r->problem->process.timesteps;
+  dx_window *const w = &state(r)->window;
+
+  DX_TRY(dx_record_by_t(r->record, state(r)->step, w));
+  memset(w->count, 0, T * sizeof *w->count);
+  memset(w->mse, 0, T * sizeof *w->mse);
+  memset(w->x0_mse, 0, T * sizeof *w->x0_mse);
+  return NULL;
+}
+
+/* A line for people: over the last one on a terminal, else now and then. */
+static void say_progress(run *r, const dx_step_info *info, double loss)
+{
+  const double now = dx_clock();
+  const int64_t step = state(r)->step, steps = r->spec->train.steps;
+  const double speed = (double)(step - r->begin_step) / (now - r->begin);
+  char left[32], line[160];
+
+  if (!r->team->log->terminal && now - r->line < LINE_SECONDS && step != steps) return;
+  r->line = now;
+  dx_clock_words((double)(steps - step) / speed, left);
+  snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  |g| %.3g  %.0f examples/s  %s left", (long long)step,
+           (long long)steps, loss, info->grad_norm, speed * (double)r->spec->train.batch, left);
+  if (r->team->log->terminal) dx_log_progress(r->team->log, "%s", line);
+  else dx_log_say(r->team->log, DX_LOG_INFO, "%s", line);
+}
+
+/* What rank 0 writes after a step. */
+static dx_error *write_rows(run *r, const dx_step_info *info, bool row, bool by_t)
+{
+  const double loss = mean_loss(r);
+
+  if (row) DX_TRY(write_row(r, info));
+  if (by_t) DX_TRY(write_by_t(r));
+  if (row) say_progress(r, info, loss);
+  if (dx_clock() - r->touch > TOUCH_SECONDS) {
+    dx_lock_touch(r->lock);
+    r->touch = dx_clock();
+  }
+  if (dx_clock() - r->save > SAVE_SECONDS) {
+    r->save = dx_clock();
+    return dx_record_save(r->record);
+  }
+  return NULL;
+}
+
+/* Rank 0's own reasons to stop; the others have signals only. */
+static bool wants_stop(const run *r)
+{
+  const double limit = r->spec->run.time_limit;
+
+  if (dx_stop_wanted()) return true;
+  if (!lead(r)) return false;
+  if (limit > 0 && dx_clock() - r->begin > limit) return true;
+  return state(r)->step % 16 == 0 && stop_file_there(r);
+}
+
+static dx_error *step(run *r, bool *stop)
+{
+  const dx_train_config *const c = &r->spec->train;
+  dx_step_info info;
+
+  DX_TRY(dx_trainer_step(r->trainer, wants_stop(r), &info));
+  r->compute += info.compute;
+  r->exchange += info.exchange;
+  *stop = info.stop;
+  const int64_t s = state(r)->step;
+  const bool row = s % c->log_every == 0 || s == c->steps, by_t = s % c->by_t_every == 0 || s == c->steps;
+  if (row || by_t) {
+    dx_trainer_collect(r->trainer);
+    DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? write_rows(r, &info, row, by_t) : NULL));
+  }
+  if (s % c->checkpoint_every == 0 || s == c->steps || *stop) DX_TRY(save(r));
+  return NULL;
+}
+
+static dx_error *loop(run *r)
+{
+  bool stop = false;
+  char words[32];
+  dx_error *err;
+
+  r->begin = r->line = r->save = r->touch = r->row = dx_clock();
+  r->begin_step = r->row_step = state(r)->step;
+  for (;;) {
+    if (!stop) {
+      err = look(r);
+      stop = err && dx_error_code(err) == DX_E_STOPPED;
+      if (err && !stop) return err;
+      if (stop && r->saved != state(r)->step) DX_TRY(save(r));
+      dx_error_free(err);
+    }
+    if (stop && (state(r)->step < r->spec->train.steps || err))
+      return DX_FAIL(STOPPED, "stopped at step %lld of %lld; the same command goes on", (long long)state(r)->step,
+                     (long long)r->spec->train.steps);
+    if (state(r)->step >= r->spec->train.steps) break;
+    DX_TRY(step(r, &stop));
+    err = NULL;
+  }
+  if (r->saved != state(r)->step) DX_TRY(save(r));
+  const double seconds = dx_clock() - r->begin;
+  const int64_t steps = state(r)->step - r->begin_step;
+  dx_log_say(r->team->log, DX_LOG_INFO, "done: %lld steps in %s; results in %s", (long long)steps,
+             dx_clock_words(seconds, words), r->spec->output);
+  return NULL;
+}
+
+static void end(run *r)
+{
+  dx_record_close(r->record);
+  dx_trainer_destroy(r->trainer);
+  dx_problem_destroy(r->problem);
+  free(r->weights);
+  dx_lock_release(r->lock);
+  r->team->log->file = NULL;
+  if (r->log_file) fclose(r->log_file);
+}
+
+/* The record as far as it came, even when the run failed: what is measured is kept. */
+static dx_error *save_what_is(run *r, dx_error *err)
+{
+  dx_error *second;
+
+  if (!err || !r->record) return err;
+  second = dx_record_save(r->record);
+  if (second) dx_log_say(r->team->log, DX_LOG_WARN, "%s", dx_error_text(second));
+  dx_error_free(second);
+  return err;
+}
+
+dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
+{
+  run r = {.team = team, .spec = spec, .saved = -1};
+  dx_error *err;
+
+  snprintf(r.checkpoints, sizeof r.checkpoints, "%s/checkpoints", spec->output);
+  snprintf(r.samples, sizeof r.samples, "%s/samples", spec->output);
+  dx_stop_listen();
+  dx_watch_start(team->comm, spec->run.stall_limit);
+  err = begin(&r);
+  if (!err) err = loop(&r);
+  err = save_what_is(&r, err);
+  dx_watch_stop();
+  end(&r);
+  return err;
+}
+
+/* --- --dry-run ----------------------------------------------------------------------------- */
+
+static void print_schedule(const dx_problem *p, dx_logger *log)
+{
+  const dx_process *const q = &p->process;
+  const int64_t T = q->timesteps, rows[] = {0, T / 2 - 1, T - 1};
+
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    dx_log_say(log, DX_LOG_INFO, "  t = %-5lld beta %.6g  abar %.6g  log-SNR %.4g", (long long)rows[i] + 1,
+               q->beta[rows[i]], q->abar[rows[i]], dx_process_log_snr(q, rows[i] + 1));
+}
+
+/* Seconds of one forward pass of a grain on one thread, by trying. */
+static double time_forward(dx_problem *p, const float *w)
+{
+  const int64_t g = p->spec->evaluate.grain;
+  float *const x = calloc((size_t)(2 * g * p->dim), sizeof *x);
+  int32_t *const t = calloc((size_t)g, sizeof *t);
+  double best = 0;
+  dx_predictor predict;
+  dx_error *const err = dx_problem_predictor(p, w, g, &predict);
+
+  for (int64_t i = 0; t && i < g; i++) t[i] = 1;
+  for (int k = 0; k < 5 && x && t && !err; k++) {
+    const double begin = dx_clock();
+
+    predict.predict(predict.ctx, 0, g, t, x, x + g * p->dim);
+    const double taken = dx_clock() - begin;
+    if (k == 0 || taken < best) best = taken;
+  }
+  dx_error_free(err);
+  free(x);
+  free(t);
+  return best;
+}
+
+static int64_t times(int64_t every, int64_t steps)
+{
+  if (every < 0) return 0;
+  return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
+}
+
+static void print_plan(dx_problem *p, int ranks, const float *w)
+{
+  const dx_spec *const s = p->spec;
+  dx_logger *const log = p->team->log;
+  const dx_trainer_plan plan = dx_trainer_plan_of(p, ranks);
+  const int64_t floats = dx_problem_floats(p), workers = (int64_t)ranks * p->team->threads;
+  const int64_t T = p->process.timesteps, forwards = dx_evaluation_forwards(p), evaluations = times(s->evaluate.every, s->train.steps);
+  const double one = time_forward(p, w) / (double)s->evaluate.grain;
+  const double disk = (double)s->run.keep * (double)floats * 4 * (s->train.ema > 0 ? 4 : 3) +
+                      (double)(s->train.steps / s->train.log_every) * 80 + (double)(s->train.steps / s->train.by_t_every) * (double)T * 64 +
+                      (double)evaluations * (double)T * 120;
+  int64_t visits[T];
+  char words[32];
+
+  dx_log_say(log, DX_LOG_INFO, "parameters        %lld", (long long)(p->net ? dx_net_params(p->net)->numbers : 0));
+  dx_log_say(log, DX_LOG_INFO, "workers           %lld = %d ranks x %d threads, kernels %s", (long long)workers, ranks, p->team->threads, p->team->kernels);
+  dx_log_say(log, DX_LOG_INFO, "grains            %lld of %lld examples; %lld to %lld per worker; at most %d pieces per reduction",
+             (long long)plan.grains, (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains, plan.pieces);
+  dx_log_say(log, DX_LOG_INFO, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks", (double)plan.bytes / 1048576,
+             (double)plan.bytes / 1048576 * ranks);
+  dx_log_say(log, DX_LOG_INFO, "disk              %.1f MiB at the end", disk / 1048576);
+  dx_log_say(log, DX_LOG_INFO, "data              %s: %lld train, %lld test examples of %lld numbers", p->info->name,
+             (long long)p->info->count[DX_TRAIN], (long long)p->info->count[DX_TEST], (long long)p->dim);
+  dx_log_say(log, DX_LOG_INFO, "schedule          %s, T = %lld", s->process.schedule, (long long)T);
+  print_schedule(p, log);
+  dx_log_say(log, DX_LOG_INFO, "evaluations       %lld of %lld forwards each, about %s in all", (long long)evaluations,
+             (long long)forwards, dx_clock_words((double)evaluations * (double)forwards * one / (double)workers, words));
+  dx_log_say(log, DX_LOG_INFO, "samples           %lld drawings of %lld x %lld forwards each", (long long)times(s->sample.every, s->train.steps),
+             (long long)s->sample.count,
+             (long long)s->sampler->plan(s->sampler_config, &p->process, visits));
+  if (workers > plan.grains && s->train.steps > 0)
+    dx_log_say(log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle", (long long)workers,
+               (long long)plan.grains, (long long)(workers - plan.grains));
+}
+
+dx_error *dx_run_plan(const dx_team *team, const dx_spec *spec, int ranks)
+{
+  dx_problem *p = NULL;
+  float *w = NULL;
+  dx_error *err;
+
+  DX_TRY_GOTO(err, out, dx_problem_create(team, spec, &p));
+  w = calloc((size_t)dx_problem_floats(p) + 1, sizeof *w);
+  if (!w) {
+    err = DX_FAIL(INTERNAL, "no memory for the weights");
+    goto out;
+  }
+  dx_log_say(team->log, DX_LOG_INFO, "%s", spec->everything);
+  print_plan(p, ranks, w);
+out:
+  free(w);
+  dx_problem_destroy(p);
+  return err;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/sample.c - see sample.h. A grain of samples goes from noise to data on one thread. */
+#include "train/sample.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "io/h5.h"
+
+const dx_option dx_sample_options[] = {
+  DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples",
+            .words = "end=0|never=-1", .role = DX_FREE),
+  DX_OPTION(dx_sample_config, count, "1000", 1, 1e9, "samples drawn", .role = DX_FREE),
+  DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread draws at a time",
+            .role = DX_FREE),
+  DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)",
+            .role = DX_FREE),
+  DX_OPTION(dx_sample_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
+            .role = DX_FREE),
+  DX_OPTION(dx_sample_config, trajectory, "0", 0, 1000, "snapshots of the way from noise to data that are kept",
+            .role = DX_FREE),
+  DX_OPTION_END
+};
+
+/* One drawing, as all threads of this rank see it. */
+typedef struct {
+  dx_problem *problem;
+  dx_objective objective;
+  dx_predictor predictor;
+  int64_t count, grain, grains, first, last; /* grains of the job; of this rank */
+  int64_t *plan, steps;                      /* timesteps, falling */
+  int64_t snapshots, *shot;                  /* places in the plan before which x_t is kept */
+  float *x;                                  /* (this rank's samples, D) */
+  float *shots;                              /* (snapshots, this rank's samples, D) */
+  float **buffer;                            /* (threads) of 2 x grain x D: x0hat, z */
+  int64_t done;                              /* grains, for the progress line */
+  double begin;
+} drawing;
+
+/* Normals of grain q for step t. */
+static void draw_normals(const drawing *d, int64_t q, int64_t t, float *z)
+{
+  const dx_stream s = {.seed = d->problem->spec->seed, .purpose = DX_FOR_SAMPLE, .step = (uint64_t)t};
+  uint32_t key[2], ctr[4], index[d->grain];
+
+  for (int64_t i = 0; i < d->grain; i++) index[i] = (uint32_t)(q * d->grain + i);
+  dx_stream_start(&s, key, ctr);
+  d->problem->team->kernel.normals(key, ctr, d->grain, index, d->problem->dim, z);
+}
+
+static void keep(const drawing *d, int64_t shot, int64_t local, const float *x)
+{
+  const int64_t D = d->problem->dim, mine = (d->last - d->first) * d->grain;
+
+  memcpy(d->shots + (shot * mine + local) * D, x, (size_t)(d->grain * D) * sizeof *x);
+}
+
+static void draw_grain(drawing *d, int thread, int64_t q)
+{
+  const int64_t g = d->grain, D = d->problem->dim, local = (q - d->first) * g;
+  float *const x = d->x + local * D, *const x0hat = d->buffer[thread], *const z = x0hat + g * D;
+  int32_t t[g];
+  int64_t shot = 0;
+
+  draw_normals(d, q, d->problem->process.timesteps + 1, x);
+  for (int64_t k = 0; k < d->steps; k++) {
+    const int64_t now = d->plan[k], next = k + 1 < d->steps ? d->plan[k + 1] : 0;
+
+    while (shot < d->snapshots && d->shot[shot] == k) keep(d, shot++, local, x);
+    for (int64_t i = 0; i < g; i++) t[i] = (int32_t)now;
+    d->predictor.predict(d->predictor.ctx, thread, g, t, x, x0hat);
+    dx_objective_x0(&d->objective, g, t, x, x0hat, x0hat);
+    draw_normals(d, q, now, z);
+    d->problem->spec->sampler->step(d->problem->spec->sampler_config, &d->problem->process,
+                                    &d->problem->team->kernel, now, next, g * D, x, x0hat, z, x);
+  }
+  while (shot < d->snapshots) keep(d, shot++, local, x);
+}
+
+static void show_progress(drawing *d)
+{
+  char left[32];
+
+  dx_watch_say("sampling");
+#pragma omp atomic
+  d->done++;
+  if (omp_get_thread_num()) return;
+  const double part = (double)d->done / (double)(d->last - d->first);
+  dx_log_progress(d->problem->team->log, "sampling %3.0f%%  %s left", 100 * part,
+                  dx_clock_words((dx_clock() - d->begin) * (1 / part - 1), left));
+}
+
+static void draw_all(drawing *d)
+{
+#pragma omp parallel num_threads(d->problem->team->threads)
+  {
+    dx_float_mode();
+#pragma omp for schedule(dynamic)
+    for (int64_t q = d->first; q < d->last; q++) {
+      draw_grain(d, omp_get_thread_num(), q);
+      show_progress(d);
+    }
+  }
+}
+
+static dx_error *create(drawing *d, dx_problem *p, const float *w)
+{
+  const dx_sample_config *const c = &p->spec->sample;
+  const int64_t D = p->dim, T = p->process.timesteps, K = c->trajectory;
+  const size_t buffer = ((size_t)(2 * c->grain * D) * sizeof(float) + 63) / 64 * 64;
+
+  *d = (drawing){.problem = p, .objective = dx_problem_clipped(p), .count = c->count, .grain = c->grain,
+                 .grains = (c->count + c->grain - 1) / c->grain, .snapshots = K, .begin = dx_clock()};
+  dx_team_share(p->team, d->grains, dx_comm_rank(p->team->comm), &d->first, &d->last);
+  const int64_t mine = (d->last - d->first) * c->grain * D;
+  d->plan = calloc((size_t)T, sizeof *d->plan);
+  d->shot = calloc((size_t)K + 1, sizeof *d->shot);
+  d->x = calloc((size_t)mine + 1, sizeof *d->x);
+  d->shots = calloc((size_t)(K * mine) + 1, sizeof *d->shots);
+  d->buffer = calloc((size_t)p->team->threads, sizeof *d->buffer);
+  if (!d->plan || !d->shot || !d->x || !d->shots || !d->buffer)
+    return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
+  for (int i = 0; i < p->team->threads; i++)
+    if (!(d->buffer[i] = aligned_alloc(64, buffer)))
+      return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
+  d->steps = p->spec->sampler->plan(p->spec->sampler_config, &p->process, d->plan);
+  /* evenly over the way: the first is pure noise, the last the sample itself */
+  for (int64_t i = 0; i < K; i++) d->shot[i] = K > 1 ? i * d->steps / (K - 1) : d->steps;
+  return dx_problem_predictor(p, w, c->grain, &d->predictor);
+}
+
+static void destroy(drawing *d)
+{
+  for (int i = 0; d->buffer && i < d->problem->team->threads; i++) free(d->buffer[i]);
+  free(d->buffer);
+  free(d->plan);
+  free(d->shot);
+  free(d->x);
+  free(d->shots);
+}
+
+/* Samples of all ranks to rank 0, in order; what stands past count is cut.  Collective */
+static dx_error *gather(const drawing *d, const float *mine, float **out)
+{
+  const dx_team *const team = d->problem->team;
+  const int ranks = dx_comm_size(team->comm), me = dx_comm_rank(team->comm);
+  const int64_t one = d->grain * d->problem->dim;
+  int64_t *const counts = calloc(2 * (size_t)ranks, sizeof *counts);
+  dx_error *err = NULL;
+
+  *out = calloc(me ? 1 : (size_t)(d->grains * one), sizeof **out);
+  if (!counts || !*out) err = DX_FAIL(INTERNAL, "no memory to gather samples");
+  err = dx_comm_agree(team->comm, err);
+  if (!err) {
+    for (int r = 0; r < ranks; r++) {
+      int64_t a, b;
+
+      dx_team_share(team, d->grains, r, &a, &b);
+      counts[r] = (b - a) * one;
+      counts[ranks + r] = a * one;
+    }
+    dx_comm_gather(team->comm, mine, (d->last - d->first) * one, *out, counts, counts + ranks, sizeof **out);
+    if (me == 0) dx_dataset_restore(d->problem->info, d->count, *out);
+  }
+  free(counts);
+  return err;
+}
+
+/* Rows of the test split (or, without one, the training split) beside the samples.  Collective */
+static dx_error *fetch_reference(const drawing *d, float **out, int64_t *n)
+{
+  const dx_problem *const p = d->problem;
+  const dx_split split = p->info->count[DX_TEST] ? DX_TEST : DX_TRAIN;
+  const int ranks = dx_comm_size(p->team->comm);
+  const int64_t there = p->info->count[split], rows = d->count < there ? d->count : there;
+  int64_t *const index = calloc((size_t)rows, sizeof *index), *const first = calloc((size_t)ranks + 1, sizeof *first);
+  dx_fetch *fetch = NULL;
+  const void *raw;
+  const int32_t *labels;
+  dx_error *err = NULL;
+
+  *out = calloc((size_t)(rows * p->dim), sizeof **out);
+  *n = rows;
+  if (!index || !first || !*out) err = DX_FAIL(INTERNAL, "no memory for reference samples");
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, err));
+  DX_TRY_GOTO(err, out, dx_fetch_create(p->data, split, rows, &fetch));
+  for (int64_t i = 0; i < rows; i++) index[i] = i;
+  for (int r = 1; r <= ranks; r++) first[r] = rows; /* all of them to rank 0 */
+  dx_fetch_start(fetch, index, first);
+  DX_TRY_GOTO(err, out, dx_fetch_finish(fetch, &raw, &labels));
+  if (dx_comm_rank(p->team->comm) == 0) {
+    dx_dataset_normalise(p->info, rows, raw, *out);
+    dx_dataset_restore(p->info, rows, *out);
+  }
+out:
+  dx_fetch_destroy(fetch);
+  free(index);
+  free(first);
+  return err;
+}
+
+static dx_error *write_block(dx_h5 *f, const char *path, const dx_problem *p, int64_t shots, int64_t n,
+                             const float *x, const char *what)
+{
+  const dx_shape s = p->info->sample;
+  dx_h5_info info = {.type = DX_H5_F32, .rank = 4, .dim = {n, s.h, s.w, s.c}};
+
+  if (shots) info = (dx_h5_info){.type = DX_H5_F32, .rank = 5, .dim = {shots, n, s.h, s.w, s.c}};
+  return dx_h5_write(f, path, &info, x, "data unit", what, NULL);
+}
+
+static dx_error *write_trajectory(dx_h5 *f, const drawing *d, const float *shots)
+{
+  const dx_h5_info info = {.type = DX_H5_I64, .rank = 1, .dim = {d->snapshots}};
+  dx_error *err;
+  int64_t *const t = calloc((size_t)d->snapshots, sizeof *t);
+
+  if (!t) return DX_FAIL(INTERNAL, "no memory for a trajectory");
+  for (int64_t i = 0; i < d->snapshots; i++) t[i] = d->shot[i] < d->steps ? d->plan[d->shot[i]] : 0;
+  err = write_block(f, "/trajectory", d->problem, d->snapshots, d->count, shots,
+                    "the same samples on their way from noise, x_t");
+  if (!err) err = dx_h5_write(f, "/trajectory_t", &info, t, "1", "t of each snapshot; 0 is the sample", NULL);
+  free(t);
+  return err;
+}
+
+/* Rank 0.  Local */
+static dx_error *write_file(const drawing *d, const char *path, int64_t step, bool ema, const float *x,
+                            const float *shots, const float *reference, int64_t references)
+{
+  const dx_problem *const p = d->problem;
+  dx_error *err;
+  dx_h5 *f;
+
+  DX_TRY(dx_h5_create(&f));
+  DX_TRY_GOTO(err, out, dx_h5_set_int(f, "/", "format", 1));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "program", "diffx"));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "content", "samples"));
+  DX_TRY_GOTO(err, out, dx_h5_set_int(f, "/", "step", step));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "sampler", p->spec->sampler->name));
+  DX_TRY_GOTO(err, out, dx_h5_set_int(f, "/", "ema", ema));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "modality", p->info->modality));
+  DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "name", p->spec->name));
+  DX_TRY_GOTO(err, out, write_block(f, "/x", p, 0, d->count, x, "samples"));
+  DX_TRY_GOTO(err, out, write_block(f, "/reference", p, 0, references, reference, "rows of the data, for comparison"));
+  if (d->snapshots) DX_TRY_GOTO(err, out, write_trajectory(f, d, shots));
+  err = dx_h5_save(f, path);
+out:
+  dx_h5_close(f);
+  return err;
+}
+
+/* The snapshots to rank 0: one gathering each, packed without the padding.  Collective */
+static dx_error *gather_shots(const drawing *d, float **out)
+{
+  const int64_t one = d->count * d->problem->dim, mine = (d->last - d->first) * d->grain * d->problem->dim;
+  const bool lead = dx_comm_rank(d->problem->team->comm) == 0;
+  dx_error *err = NULL;
+
+  *out = calloc(lead ? (size_t)(d->snapshots * one) + 1 : 1, sizeof **out);
+  if (!*out) err = DX_FAIL(INTERNAL, "no memory for a trajectory");
+  DX_TRY(dx_comm_agree(d->problem->team->comm, err));
+  for (int64_t i = 0; i < d->snapshots; i++) {
+    float *all;
+
+    err = gather(d, d->shots + i * mine, &all);
+    if (!err && lead) memcpy(*out + i * one, all, (size_t)one * sizeof *all);
+    free(all);
+    if (err) return err;
+  }
+  return NULL;
+}
+
+dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const char *path, double *seconds)
+{
+  const dx_comm *const c = p->team->comm;
+  float *x = NULL, *shots = NULL, *reference = NULL;
+  int64_t references;
+  dx_error *err;
+  drawing d;
+
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, create(&d, p, w)));
+  draw_all(&d);
+  DX_TRY_GOTO(err, out, gather(&d, d.x, &x));
+  *seconds = dx_clock() - d.begin;
+  DX_TRY_GOTO(err, out, gather_shots(&d, &shots));
+  DX_TRY_GOTO(err, out, fetch_reference(&d, &reference, &references));
+  err = dx_comm_rank(c) ? NULL : write_file(&d, path, step, ema, x, shots, reference, references);
+  err = dx_comm_agree(c, err);
+out:
+  free(x);
+  free(shots);
+  free(reference);
+  destroy(&d);
+  return err;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/sample.h - samples drawn by all ranks and threads, grain by grain. */
+#ifndef DX_TRAIN_SAMPLE_H
+#define DX_TRAIN_SAMPLE_H
+#include "train/problem.h"
+
+/* Draw sample.count samples with these weights (whole; ignored by the exact predictor) and
+   write them to path (doc/formats.md). Sample i depends on seed, weights and i alone.
+   *seconds: the drawing, on rank 0.  Collective */
+dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const char *path,
+                    double *seconds) DX_MUST_CHECK;
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/spec.h - an experiment as plain structs: all that a run is told. */
+#ifndef DX_TRAIN_SPEC_H
+#define DX_TRAIN_SPEC_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/log.h"
+#include "base/option.h"
+#include "comm/comm.h"
+#include "data/dataset.h"
+#include "diffusion/objective.h"
+#include "diffusion/process.h"
+#include "diffusion/sampler.h"
+#include "diffusion/schedule.h"
+#include "kernel/kernel.h"
+#include "nn/model.h"
+
+/* train.* */
+typedef struct {
+  int64_t steps, batch, grain;
+  char optimizer[16];       /* "adam" | "adamw" */
+  double rate, beta1, beta2, epsilon, weight_decay;
+  int64_t warmup;           /* steps of linear rise */
+  char decay[16];           /* "none" | "cosine" | "linear" */
+  double clip;              /* global norm; 0: none */
+  double ema;               /* 0: none */
+  int64_t log_every, by_t_every, checkpoint_every;
+  char init_from[1024];     /* "" : start from random weights */
+} dx_train_config;
+extern const dx_option dx_train_options[];
+
+/* evaluate.* */
+typedef struct {
+  int64_t every;            /* steps; 0: at the end only; -1: never */
+  int64_t examples;         /* of the test split; 0: all */
+  int64_t timesteps;        /* strata, each with one t per example; 0: every t */
+  char weights[8];          /* "ema" | "raw" */
+  int64_t grain;
+} dx_evaluate_config;
+extern const dx_option dx_evaluate_options[];
+
+/* sample.* */
+typedef struct {
+  int64_t every;            /* as evaluate.every */
+  int64_t count, grain;
+  char sampler[32];
+  char weights[8];
+  int64_t trajectory;       /* snapshots of the reverse process that are kept */
+} dx_sample_config;
+extern const dx_option dx_sample_options[];
+
+/* run.* */
+typedef struct {
+  int64_t threads;          /* 0: as many as the rank may use */
+  char kernels[16];         /* "auto" | a kernel set */
+  double time_limit;        /* seconds; 0: none */
+  double stall_limit;       /* seconds; 0: none */
+  int64_t keep;             /* checkpoints */
+  bool allow_other_bits;    /* resume on another kernel set */
+  char log[8];              /* level */
+} dx_run_config;
+extern const dx_option dx_run_options[];
+
+/* The whole; every pointer is owned by who filled it. */
+typedef struct dx_spec dx_spec;
+struct dx_spec {
+  const char *name, *output;
+  uint64_t seed;
+  dx_data_config data;
+  const void *data_kind;
+  dx_process_config process;
+  const dx_schedule *schedule;
+  const void *schedule_config;
+  const dx_model *model;          /* NULL: the exact predictor (model.kind: exact) */
+  const void *model_config;
+  dx_objective_config objective;
+  dx_train_config train;
+  dx_evaluate_config evaluate;
+  dx_sample_config sample;
+  const dx_sampler *sampler;
+  const void *sampler_config;
+  dx_run_config run;
+  const char *settings;           /* YAML of the scientific settings */
+  const char *everything;         /* YAML of all */
+  /* NULL where a run that was begun with these scientific settings may go on with ours; else
+     DX_E_CONFIG with the keys that differ.  Local */
+  dx_error *(*compatible)(const dx_spec *s, const char *theirs);
+  const void *sections;           /* for compatible */
+};
+
+/* Who works: this rank's threads and kernels. */
+typedef struct {
+  const dx_comm *comm;
+  dx_logger *log;
+  dx_kernels kernel;
+  int threads;
+  char kernels[64];               /* "avx512+zen3": ours and BLIS's, the same on all ranks */
+  int64_t *first_worker;          /* (ranks + 1): a rank's workers are its threads */
+} dx_team;
+
+/* Agree on kernels (run.kernels), start BLIS, choose the threads.  Collective */
+dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *run,
+                       dx_team *out) DX_MUST_CHECK;
+void dx_team_part(dx_team *t); /* Local */
+/* Grains [*first, *last) of count that a rank computes: contiguous, by its threads' share.  Local */
+void dx_team_share(const dx_team *t, int64_t count, int rank, int64_t *first, int64_t *last);
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/team.c - the ranks agree on one kernel set; each rank counts its threads. */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/spec.h"
+
+/* The same text on all ranks? Rank 0's is compared. */
+static bool same_everywhere(const dx_comm *c, const char *text)
+{
+  char theirs[128] = "";
+
+  snprintf(theirs, sizeof theirs, "%s", text);
+  dx_comm_broadcast(c, theirs, sizeof theirs);
+  return dx_comm_max_i64(c, strcmp(theirs, text) != 0) == 0;
+}
+
+/* The best set that every rank can run. */
+static const char *best_common(const dx_comm *c)
+{
+  const char *names[3];
+  const int mine = dx_kernels_available(names);
+
+  return names[dx_comm_min_i64(c, mine) - 1];
+}
+
+static int count_threads(const dx_comm *c, int64_t wanted)
+{
+  int sharers, place;
+
+  if (wanted > 0) return (int)wanted;
+  if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
+  dx_comm_sharers(c, &sharers, &place);
+  const int cores = omp_get_num_procs();
+  const int fair = (int)(dx_share_first(cores, sharers, place + 1) - dx_share_first(cores, sharers, place));
+  return fair > 0 ? fair : 1;
+}
+
+/* Everybody's thread counts, added up. */
+static dx_error *count_workers(dx_team *t)
+{
+  const int size = dx_comm_size(t->comm);
+  int64_t *const sum = calloc((size_t)size + 1, sizeof *sum);
+  int64_t *const one = calloc(2 * (size_t)size, sizeof *one); /* counts, then offsets */
+  const int64_t mine = t->threads;
+  dx_error *err = sum && one ? NULL : DX_FAIL(INTERNAL, "no memory for a table of ranks");
+
+  err = dx_comm_agree(t->comm, err);
+  if (!err) {
+    for (int r = 0; r < size; r++) {
+      one[r] = 1;
+      one[size + r] = r;
+    }
+    dx_comm_all_gather(t->comm, &mine, 1, sum + 1, one, one + size, sizeof *sum);
+    for (int r = 0; r < size; r++) sum[r + 1] += sum[r];
+    t->first_worker = sum;
+  } else {
+    free(sum);
+  }
+  free(one);
+  return err;
+}
+
+void dx_team_part(dx_team *t)
+{
+  free(t->first_worker);
+  *t = (dx_team){0};
+}
+
+void dx_team_share(const dx_team *t, int64_t count, int rank, int64_t *first, int64_t *last)
+{
+  const int64_t workers = t->first_worker[dx_comm_size(t->comm)];
+
+  *first = dx_share_first(count, workers, t->first_worker[rank]);
+  *last = dx_share_first(count, workers, t->first_worker[rank + 1]);
+}
+
+dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *run, dx_team *out)
+{
+  char cpu[128];
+  const char *set = run->kernels, *pin = run->kernels;
+
+  *out = (dx_team){.comm = c, .log = log, .threads = count_threads(c, run->threads)};
+  dx_cpu_describe(cpu, sizeof cpu);
+  if (!strcmp(run->kernels, "auto")) {
+    set = best_common(c);
+    /* Equal processors: BLIS chooses alike on all of them. Else it is pinned as well. */
+    pin = same_everywhere(c, cpu) ? NULL : set;
+  }
+  DX_TRY(dx_comm_agree(c, dx_error_in(dx_kernels_select(set, &out->kernel), "run.kernels")));
+  DX_TRY(dx_comm_agree(c, dx_error_in(dx_blis_start(pin), "run.kernels")));
+  snprintf(out->kernels, sizeof out->kernels, "%s+%s", out->kernel.name, dx_blis_kernels());
+  if (!same_everywhere(c, out->kernels))
+    return DX_FAIL(CONFIG, "run.kernels: the ranks' BLIS chose different kernels; set run.kernels: %s",
+                   set);
+  return count_workers(out);
+}

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/trainer.c - see trainer.h. */
+#include "train/trainer.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/tree.h"
+#include "comm/reduce.h"
+#include "train/optimizer.h"
+
+/* What one thread works on: one grain at a time. */
+typedef struct {
+  float *eps, *xt, *out, *gout;   /* (grain, D) */
+  float *memory;                  /* owns them */
+} worker;
+
+/* What the record wants to know of one example. */
+typedef struct {
+  double loss, mse, x0_mse;
+  int64_t t;
+} note;
+
+enum { NOTES_MOST = 64 }; /* steps between collections, at most */
+
+struct dx_trainer {
+  dx_problem *problem;
+  const dx_train_config *config;
+  dx_state state;
+  dx_reduce *reduce;
+  dx_fetch *fetch;
+  bool fetching;                  /* the rows of state.step are on their way */
+  int64_t grains, first, last;    /* of the step; of this rank */
+  int64_t *first_row;             /* (ranks + 1) places in the batch */
+  int64_t *index;                 /* (batch) rows of the step that is fetched */
+  int64_t epoch;                  /* of order */
+  dx_permutation order;
+  float *x0;                      /* (this rank's examples, D) of the current step */
+  int32_t *t;                     /* (this rank's examples) */
+  worker *worker;                 /* (threads) */
+  note *note, *all_notes;         /* (NOTES_MOST x examples) here; of all ranks on rank 0 */
+  int64_t noted;                  /* steps in note */
+  double *sums;                   /* per rank: failed, stop, its blocks' squares */
+  double *tree;                   /* (blocks) */
+  int64_t *counts, *offsets;      /* (ranks) of one gathering */
+};
+
+static const dx_comm *comm_of(const dx_trainer *t) { return t->problem->team->comm; }
+static int64_t examples(const dx_trainer *t) { return (t->last - t->first) * t->config->grain; }
+
+static float *floats(int64_t n)
+{
+  float *const p = aligned_alloc(64, ((size_t)(n ? n : 1) * sizeof(float) + 63) / 64 * 64);
+
+  if (p) memset(p, 0, ((size_t)(n ? n : 1) * sizeof(float) + 63) / 64 * 64);
+  return p;
+}
+
+static dx_error *no_memory(void) { return DX_FAIL(INTERNAL, "no memory for the training state"); }
+
+static dx_error *create_window(dx_window *w, int64_t T)
+{
+  w->count = calloc((size_t)T, sizeof *w->count);
+  w->mse = calloc((size_t)T, sizeof *w->mse);
+  w->x0_mse = calloc((size_t)T, sizeof *w->x0_mse);
+  return w->count && w->mse && w->x0_mse ? NULL : no_memory();
+}
+
+static dx_error *create_state(dx_trainer *t)
+{
+  dx_state *const s = &t->state;
+  const dx_problem *const p = t->problem;
+
+  s->floats = dx_problem_floats(p);
+  dx_reduce_slice(t->reduce, dx_comm_rank(comm_of(t)), &s->at, &s->n);
+  s->w = floats(s->floats);
+  s->moment1 = floats(s->n);
+  s->moment2 = floats(s->n);
+  if (t->config->ema > 0) s->ema = floats(s->n);
+  if (!s->w || !s->moment1 || !s->moment2 || (t->config->ema > 0 && !s->ema)) return no_memory();
+  if (p->net) dx_params_start(dx_net_params(p->net), p->spec->seed, s->w);
+  if (s->ema) memcpy(s->ema, s->w + s->at, (size_t)s->n * sizeof(float));
+  return create_window(&s->window, p->process.timesteps);
+}
+
+static dx_error *create_buffers(dx_trainer *t)
+{
+  const int ranks = dx_comm_size(comm_of(t)), threads = t->problem->team->threads;
+  const int64_t n = examples(t), D = t->problem->dim, one = t->config->grain * D;
+  const int64_t blocks = dx_blocks(t->state.floats);
+  const int64_t notes = NOTES_MOST * (dx_comm_rank(comm_of(t)) ? 0 : t->config->batch);
+
+  t->index = calloc((size_t)t->config->batch, sizeof *t->index);
+  t->x0 = floats(n * D);
+  t->t = calloc((size_t)n + 1, sizeof *t->t);
+  t->worker = calloc((size_t)threads, sizeof *t->worker);
+  t->note = calloc((size_t)(NOTES_MOST * n) + 1, sizeof *t->note);
+  t->all_notes = calloc((size_t)notes + 1, sizeof *t->all_notes);
+  t->sums = calloc((size_t)(2 * ranks + blocks), sizeof *t->sums);
+  t->tree = calloc((size_t)blocks + 1, sizeof *t->tree);
+  t->counts = calloc((size_t)ranks, sizeof *t->counts);
+  t->offsets = calloc((size_t)ranks, sizeof *t->offsets);
+  if (!t->index || !t->x0 || !t->t || !t->worker || !t->note || !t->all_notes || !t->sums ||
+      !t->tree || !t->counts || !t->offsets)
+    return no_memory();
+  for (int i = 0; i < threads; i++) {
+    worker *const w = &t->worker[i];
+
+    if (!(w->memory = floats(4 * one))) return no_memory();
+    w->eps = w->memory;
+    w->xt = w->eps + one;
+    w->out = w->xt + one;
+    w->gout = w->out + one;
+  }
+  return NULL;
+}
+
+dx_error *dx_trainer_reload(dx_trainer *t)
+{
+  if (!t->problem->net) return NULL;
+  DX_TRY(dx_net_reserve(t->problem->net, DX_PASS_TRAIN, t->config->grain));
+  dx_net_load(t->problem->net, t->state.w);
+  return NULL;
+}
+
+static dx_error *create_local(dx_trainer *t)
+{
+  DX_TRY(create_state(t));
+  DX_TRY(create_buffers(t));
+  return dx_trainer_reload(t);
+}
+
+dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
+{
+  const dx_comm *const c = p->team->comm;
+  const int ranks = dx_comm_size(c);
+  dx_trainer *t = calloc(1, sizeof *t);
+  int64_t *first = calloc((size_t)ranks + 1, sizeof *first), *rows = calloc((size_t)ranks + 1, sizeof *rows);
+  dx_error *err = dx_comm_agree(c, t && first && rows ? NULL : no_memory());
+
+  if (err) goto out;
+  *t = (dx_trainer){.problem = p, .config = &p->spec->train, .epoch = -1, .first_row = rows};
+  rows = NULL;
+  t->grains = t->config->batch / t->config->grain;
+  for (int r = 0; r < ranks; r++) dx_team_share(p->team, t->grains, r, &first[r], &first[r + 1]);
+  for (int r = 0; r <= ranks; r++) t->first_row[r] = first[r] * t->config->grain;
+  t->first = first[dx_comm_rank(c)];
+  t->last = first[dx_comm_rank(c) + 1];
+  const dx_reduce_plan plan = {.leaves = t->grains, .floats = dx_problem_floats(p),
+                               .threads = p->team->threads, .first_rank_leaf = first};
+  DX_TRY_GOTO(err, out, dx_reduce_create(c, &plan, p->team->kernel.add, &t->reduce));
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, create_local(t)));
+  DX_TRY_GOTO(err, out, dx_fetch_create(p->data, DX_TRAIN, t->config->batch, &t->fetch));
+out:
+  free(first);
+  free(rows);
+  if (err) dx_trainer_destroy(t);
+  else *out = t;
+  return err;
+}
+
+void dx_trainer_destroy(dx_trainer *t)
+{
+  if (!t) return;
+  dx_fetch_destroy(t->fetch);
+  dx_reduce_destroy(t->reduce);
+  for (int i = 0; t->worker && i < t->problem->team->threads; i++) free(t->worker[i].memory);
+  free(t->worker);
+  free(t->state.w);
+  free(t->state.moment1);
+  free(t->state.moment2);
+  free(t->state.ema);
+  free(t->state.window.count);
+  free(t->state.window.mse);
+  free(t->state.window.x0_mse);
+  free(t->first_row);
+  free(t->index);
+  free(t->x0);
+  free(t->t);
+  free(t->note);
+  free(t->all_notes);
+  free(t->sums);
+  free(t->tree);
+  free(t->counts);
+  free(t->offsets);
+  free(t);
+}
+
+dx_state *dx_trainer_state(dx_trainer *t) { return &t->state; }
+
+/* Sample p = step x batch + b is place p mod N of epoch p div N. */
+static void start_fetch(dx_trainer *t, int64_t step)
+{
+  const int64_t N = t->problem->info->count[DX_TRAIN], B = t->config->batch;
+
+  for (int64_t b = 0; b < B; b++) {
+    const int64_t p = step * B + b;
+
+    if (p / N != t->epoch) {
+      t->epoch = p / N;
+      dx_permutation_init(&t->order, (uint64_t)N, t->problem->spec->seed, (uint64_t)t->epoch);
+    }
+    t->index[b] = (int64_t)dx_permutation_at(&t->order, (uint64_t)(p % N));
+  }
+  dx_fetch_start(t->fetch, t->index, t->first_row);
+}
+
+/* The rows of this step as floats; the next step's set off. */
+static dx_error *take_rows(dx_trainer *t)
+{
+  const void *rows;
+  const int32_t *labels;
+
+  if (!t->fetching) start_fetch(t, t->state.step);
+  t->fetching = false;
+  DX_TRY(dx_fetch_finish(t->fetch, &rows, &labels));
+  dx_dataset_normalise(t->problem->info, examples(t), rows, t->x0);
+  if (t->state.step + 1 < t->config->steps) {
+    start_fetch(t, t->state.step + 1);
+    t->fetching = true;
+  }
+  return NULL;
+}
+
+/* One grain: rows [i, i + g) of this rank's examples; its gradient into gw. */
+static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
+{
+  const dx_problem *const p = t->problem;
+  worker *const w = &t->worker[thread];
+  const int64_t g = t->config->grain, place = leaf * g, i = (leaf - t->first) * g;
+  const float *const x0 = t->x0 + i * p->dim;
+  int32_t *const ts = t->t + i;
+  dx_terms terms[g];
+  uint32_t key[2], ctr[4], word[4], index[g];
+  dx_stream s = {.seed = p->spec->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)t->state.step};
+
+  for (int64_t k = 0; k < g; k++) {
+    s.index = (uint64_t)(place + k);
+    dx_stream_words(&s, 0, word);
+    ts[k] = 1 + (int32_t)dx_below(word[0], (uint32_t)p->process.timesteps);
+    index[k] = (uint32_t)(place + k);
+  }
+  s = (dx_stream){.seed = p->spec->seed, .purpose = DX_FOR_NOISE, .step = (uint64_t)t->state.step};
+  dx_stream_start(&s, key, ctr);
+  p->team->kernel.normals(key, ctr, g, index, p->dim, w->eps);
+  dx_objective_noise(&p->objective, g, ts, x0, w->eps, w->xt);
+  const dx_draw draw = {.seed = p->spec->seed, .step = (uint64_t)t->state.step, .place = index};
+  dx_net_forward(p->net, thread, g, &draw, ts, w->xt, w->out);
+  dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->xt, w->out, 1.0f / (float)t->config->batch,
+                    terms, w->gout);
+  dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
+  for (int64_t k = 0; k < g; k++)
+    t->note[t->noted * examples(t) + i + k] =
+        (note){.loss = terms[k].loss, .mse = terms[k].mse, .x0_mse = terms[k].x0_mse, .t = ts[k]};
+}
+
+static void compute_grains(dx_trainer *t)
+{
+#pragma omp parallel num_threads(t->problem->team->threads)
+  {
+    const int thread = omp_get_thread_num();
+    int64_t first, last;
+
+    dx_float_mode();
+    dx_reduce_range(t->reduce, thread, &first, &last);
+    for (int64_t leaf = first; leaf < last; leaf++) {
+      compute_grain(t, thread, leaf, dx_reduce_leaf(t->reduce, thread));
+      dx_reduce_done(t->reduce, thread, leaf);
+    }
+  }
+}
+
+/* The first example of this rank whose loss is not finite, in words. */
+static dx_error *check_losses(const dx_trainer *t)
+{
+  const note *const n = t->note + t->noted * examples(t);
+
+  for (int64_t i = 0; i < examples(t); i++)
+    if (!isfinite(n[i].loss))
+      return DX_FAIL(NUMERIC, "step %lld: the loss is %g for example %lld of the batch at timestep t = %lld; "
+                     "the last checkpoint stays good", (long long)t->state.step + 1, n[i].loss,
+                     (long long)(t->first * t->config->grain + i), (long long)n[i].t);
+  return NULL;
+}
+
+/* Squares of the gradient's blocks, failures and wishes to stop, from all ranks to all: one
+   exchange. Returns the gradient's norm, summed over the blocks along the tree. */
+static double share_sums(dx_trainer *t, const float *slice, bool failed, bool *any_failed, bool *any_stop)
+{
+  const dx_comm *const c = comm_of(t);
+  const int64_t mine = dx_blocks(t->state.n);
+  int64_t at = 0;
+  double *out;
+
+  for (int r = 0; r < dx_comm_size(c); r++) {
+    int64_t from, n;
+
+    dx_reduce_slice(t->reduce, r, &from, &n);
+    t->offsets[r] = at;
+    t->counts[r] = 2 + dx_blocks(n);
+    at += t->counts[r];
+  }
+  out = t->sums + t->offsets[dx_comm_rank(c)];
+  out[0] = failed;
+  out[1] = *any_stop;
+#pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (mine > 1)
+  for (int64_t b = 0; b < mine; b++) {
+    const int64_t left = t->state.n - b * DX_BLOCK;
+
+    out[2 + b] = t->problem->team->kernel.sum_squares(left < DX_BLOCK ? left : DX_BLOCK, slice + b * DX_BLOCK);
+  }
+  dx_comm_all_gather(c, out, 2 + mine, t->sums, t->counts, t->offsets, sizeof *t->sums);
+  *any_failed = *any_stop = false;
+  at = 0;
+  for (int r = 0; r < dx_comm_size(c); r++) {
+    const double *const theirs = t->sums + t->offsets[r];
+
+    *any_failed = *any_failed || theirs[0] != 0;
+    *any_stop = *any_stop || theirs[1] != 0;
+    for (int64_t b = 0; b < t->counts[r] - 2; b++) t->tree[at++] = theirs[2 + b];
+  }
+  return sqrt(dx_tree_sum(at, t->tree));
+}
+
+/* Adam on this rank's slice, then everybody's slices to everybody. */
+static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
+{
+  dx_state *const s = &t->state;
+  const int64_t blocks = dx_blocks(s->n);
+  const dx_comm *const c = comm_of(t);
+
+#pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (blocks > 1)
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t at = b * DX_BLOCK, left = s->n - at, n = left < DX_BLOCK ? left : DX_BLOCK;
+
+    t->problem->team->kernel.adam(n, adam, slice + at, s->w + s->at + at, s->moment1 + at, s->moment2 + at,
+                                  s->ema ? s->ema + at : NULL);
+  }
+  for (int r = 0; r < dx_comm_size(c); r++) dx_reduce_slice(t->reduce, r, &t->offsets[r], &t->counts[r]);
+  dx_comm_all_gather(c, s->w + s->at, s->n, s->w, t->counts, t->offsets, sizeof(float));
+  dx_net_load(t->problem->net, s->w);
+}
+
+dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
+{
+  const double begin = dx_clock();
+  const float *slice;
+  int64_t at, n;
+  bool failed, any_stop = stop;
+  dx_error *mine;
+
+  dx_watch_say("exchange of samples");
+  DX_TRY(take_rows(t));
+  const double taken = dx_clock();
+  dx_watch_say("gradients");
+  compute_grains(t);
+  mine = check_losses(t);
+  const double computed = dx_clock();
+  dx_watch_say("sum of gradients");
+  dx_reduce_finish(t->reduce, &slice, &at, &n);
+  const double norm = share_sums(t, slice, mine != NULL, &failed, &any_stop);
+  if (failed) return dx_comm_agree(comm_of(t), mine);
+  if (!isfinite(norm))
+    return DX_FAIL(NUMERIC, "step %lld: the gradient's norm is %g; the last checkpoint stays good",
+                   (long long)t->state.step + 1, norm);
+  const dx_adam adam = dx_adam_of(t->config, t->state.step, dx_clip_factor(t->config->clip, norm));
+  dx_watch_say("update of weights");
+  update(t, slice, &adam);
+  *info = (dx_step_info){.grad_norm = norm, .rate = dx_rate(t->config, t->state.step), .stop = any_stop,
+                         .compute = computed - taken, .exchange = dx_clock() - computed + taken - begin};
+  t->state.step++;
+  if (++t->noted == NOTES_MOST) dx_trainer_collect(t);
+  return NULL;
+}
+
+/* Add the notes of all ranks to the window: step by step, in order of place in the batch. */
+static void add_notes(dx_trainer *t)
+{
+  dx_window *const w = &t->state.window;
+
+  for (int64_t step = 0; step < t->noted; step++)
+    for (int r = 0; r < dx_comm_size(comm_of(t)); r++) {
+      const int64_t n = t->first_row[r + 1] - t->first_row[r];
+      const note *const from = t->all_notes + t->offsets[r] + step * n;
+
+      for (int64_t i = 0; i < n; i++) {
+        w->loss += from[i].loss;
+        w->examples++;
+        w->count[from[i].t - 1]++;
+        w->mse[from[i].t - 1] += from[i].mse;
+        w->x0_mse[from[i].t - 1] += from[i].x0_mse;
+      }
+    }
+}
+
+void dx_trainer_collect(dx_trainer *t)
+{
+  const dx_comm *const c = comm_of(t);
+
+  if (t->noted == 0) return; /* equal on all ranks */
+  for (int r = 0; r < dx_comm_size(c); r++) {
+    t->offsets[r] = t->noted * t->first_row[r];
+    t->counts[r] = t->noted * (t->first_row[r + 1] - t->first_row[r]);
+  }
+  dx_comm_gather(c, t->note, t->noted * examples(t), t->all_notes, t->counts, t->offsets, sizeof(note));
+  if (dx_comm_rank(c) == 0) add_notes(t);
+  t->noted = 0;
+}
+
+void dx_trainer_weights(dx_trainer *t, bool ema, float *out)
+{
+  const dx_comm *const c = comm_of(t);
+
+  if (!ema || !t->state.ema) {
+    memcpy(out, t->state.w, (size_t)t->state.floats * sizeof(float));
+    return;
+  }
+  for (int r = 0; r < dx_comm_size(c); r++) dx_reduce_slice(t->reduce, r, &t->offsets[r], &t->counts[r]);
+  dx_comm_all_gather(c, t->state.ema, t->state.n, out, t->counts, t->offsets, sizeof(float));
+}
+
+/* Gradient buffers and received pieces of rank 0, which has the largest shares. */
+static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int threads, int *pieces)
+{
+  const int64_t mine = dx_share_first(grains, ranks, 1), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
+  int64_t buffers = 0, theirs = 0;
+  dx_node nodes[DX_TREE_PIECES];
+
+  *pieces = 0;
+  for (int t = 0; t < threads; t++)
+    buffers += dx_reduce_buffers(grains, dx_share_first(mine, threads, t), dx_share_first(mine, threads, t + 1));
+  for (int r = 0; r < ranks; r++) {
+    const int n = dx_tree_cover(grains, dx_share_first(grains, ranks, r), dx_share_first(grains, ranks, r + 1), nodes);
+
+    if (r) theirs += n;
+    if (n > *pieces) *pieces = n;
+  }
+  return buffers * floats + theirs * (slice < floats ? slice : floats);
+}
+
+dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
+{
+  const dx_train_config *const c = &p->spec->train;
+  const int threads = p->team->threads;
+  const int64_t workers = (int64_t)ranks * threads, grains = c->batch / c->grain, one = c->grain * p->dim;
+  const int64_t floats = dx_problem_floats(p), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
+  const int64_t examples = dx_share_first(grains, ranks, 1) * c->grain;
+  dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
+                          .least_grains = grains / workers};
+  int64_t held = floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats) +
+                 reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + 4 * one * threads;
+
+  plan.bytes = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
+               (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch);
+  if (p->net) {
+    held += dx_net_packed(p->net);
+    plan.bytes += (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) * threads;
+  }
+  plan.bytes += 4 * held;
+  return plan;
+}

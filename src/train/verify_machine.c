@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/verify_machine.c - checks of the machine: kernel sets, BLIS, threads, the mode of the floats. */
+#include "train/verify.h"
+
+#include "base/random.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Odd sizes, so that every loop has a tail. */
+enum { M = 19, N = 37, K = 53, LONG = 1003, INPUT = 2048 };
+
+/* What every slot makes of the same input. Zeroed first: the bytes are compared. */
+typedef struct {
+  float gemm[4][M * N], transpose[N * M], relu[LONG], rows[N], add[LONG], mix[LONG], u8[LONG],
+      adam[4][LONG], normals[3 * N], dropout[3 * N];
+  double squares, difference;
+} results;
+
+/* Numbers in (-1, 1) for argument `which`; the same everywhere. */
+static void fill(uint64_t which, int64_t n, float *x)
+{
+  const dx_stream s = {.seed = 5, .purpose = DX_FOR_TEST, .index = which};
+  uint32_t word[4];
+
+  for (int64_t i = 0; i < n; i++) {
+    if (i % 4 == 0) dx_stream_words(&s, (uint32_t)(i / 4), word);
+    x[i] = (float)(2 * dx_uniform(word[i % 4]) - 1);
+  }
+}
+
+/* A slot that is not called below would go unseen. */
+enum {
+  SLOTS = 0
+#define X(name, result, args) +1
+  DX_KERNELS(X)
+#undef X
+};
+_Static_assert(SLOTS == 12, "a new kernel slot: call it in exercise(), then count it here");
+
+static void exercise(const dx_kernels *k, results *r)
+{
+  static const dx_gemm_mode mode[] = {DX_GEMM_SET, DX_GEMM_ADD, DX_GEMM_BIAS, DX_GEMM_BIAS_RELU};
+  const dx_adam step = {.rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .decay = 0.99f,
+                        .grad_scale = 0.5f, .ema = 0.995f};
+  const uint32_t key[2] = {7, 8}, ctr[4] = {0, 1, 2, 3}, index[3] = {5, 0, 9};
+  float a[INPUT], b[INPUT], c[INPUT];
+  uint8_t bytes[LONG];
+
+  memset(r, 0, sizeof *r);
+  fill(1, INPUT, a);
+  fill(2, INPUT, b);
+  fill(3, INPUT, c);
+  for (int i = 0; i < LONG; i++) bytes[i] = (uint8_t)(31 * i);
+  for (int i = 0; i < 4; i++) {
+    fill(4, M * N, r->gemm[i]);
+    fill((uint64_t)(6 + i), LONG, r->adam[i]);
+    k->gemm(M, N, K, a, i % 2 ? 1 : K, i % 2 ? M : 1, b, N, r->gemm[i], N, c, mode[i]);
+  }
+  for (int i = 0; i < LONG; i++) r->adam[2][i] = fabsf(r->adam[2][i]); /* the second moment */
+  k->transpose(M, N, a, N, r->transpose, M);
+  k->relu_backward(LONG, a, c, r->relu);
+  k->add_rows(M, N, a, N, r->rows);
+  k->add(LONG, a, c, r->add);
+  k->mix(LONG, 0.3f, a, -1.7f, c, r->mix);
+  k->from_u8(LONG, 2.f / 255, -1, bytes, r->u8);
+  r->squares = k->sum_squares(LONG, a);
+  r->difference = k->sum_squared_diff(LONG, a, c);
+  k->adam(LONG, &step, a, r->adam[0], r->adam[1], r->adam[2], r->adam[3]);
+  k->normals(key, ctr, 3, index, N, r->normals);
+  fill(10, 3 * N, r->dropout);
+  k->dropout(key, ctr, 3, index, N, 30000, 1.5f, r->dropout);
+}
+
+static int64_t different_bytes(const void *a, const void *b, size_t size)
+{
+  const unsigned char *x = a, *y = b;
+  int64_t n = 0;
+
+  for (size_t i = 0; i < size; i++) n += x[i] != y[i];
+  return n;
+}
+
+/* Every set that this processor can run, and the one that this rank works with. */
+dx_error *dx_check_kernels(const dx_team *team, dx_verdict *v)
+{
+  const char *names[3];
+  const int sets = dx_kernels_available(names);
+  results *r = malloc(2 * sizeof *r);
+  dx_error *err = NULL;
+  dx_kernels k;
+
+  if (!r) return DX_FAIL(INTERNAL, "no memory for the results of the kernels");
+  dx_kernels_ref(&k);
+  exercise(&k, r);
+  for (int i = 0; !err && i < sets; i++) {
+    err = dx_kernels_select(names[i], &k);
+    if (err) break;
+    exercise(&k, r + 1);
+    dx_verdict_add(v, (double)different_bytes(r, r + 1, sizeof *r), 0, 0, "bytes that differ, %s",
+                   names[i]);
+  }
+  exercise(&team->kernel, r + 1);
+  dx_verdict_add(v, (double)different_bytes(r, r + 1, sizeof *r), 0, 0, "bytes that differ, in use");
+  free(r);
+  return err;
+}
+
+/* Rounding of a float product is at most k 2^-24 sum |a b|, whatever the order. */
+dx_error *dx_check_gemm(const dx_team *team, dx_verdict *v)
+{
+  enum { BM = 67, BN = 45, BK = 131 };
+  float *a = malloc((BM * BK + BK * BN + BM * BN) * sizeof *a);
+
+  (void)team;
+  if (!a) return DX_FAIL(INTERNAL, "no memory for a product");
+  float *b = a + BM * BK, *c = b + BK * BN;
+  fill(1, BM * BK, a);
+  fill(2, BK * BN, b);
+  fill(3, BM * BN, c);
+  for (int i = 0; i < BM * BN; i++) c[i] *= 1e-3f; /* so that beta = 0 shows */
+  dx_gemm_blis(BM, BN, BK, 1, a, BK, 1, b, BN, 1, 0, c, BN);
+  for (int i = 0; i < BM; i++)
+    for (int j = 0; j < BN; j++) {
+      double sum = 0, size = 0;
+
+      for (int l = 0; l < BK; l++) {
+        sum += (double)a[i * BK + l] * b[l * BN + j];
+        size += fabs((double)a[i * BK + l] * b[l * BN + j]);
+      }
+      dx_verdict_add(v, (c[i * BN + j] - sum) / (BK * 0x1p-24 * size), 0, 1, "element %d, %d", i, j);
+    }
+  free(a);
+  return NULL;
+}
+
+/* One thread's answers of BLIS and of our own gemm, (M, N) each. */
+static void products(const dx_team *team, float *c)
+{
+  float a[M * K], b[K * N];
+
+  dx_float_mode();
+  fill(1, M * K, a);
+  fill(2, K * N, b);
+  dx_gemm_blis(M, N, K, 1, a, K, 1, b, N, 1, 0, c, N);
+  team->kernel.gemm(M, N, K, a, K, 1, b, N, c + M * N, N, NULL, DX_GEMM_SET);
+}
+
+/* Two threads at the least: what they share unknowingly shows only then. */
+dx_error *dx_check_threads(const dx_team *team, dx_verdict *v)
+{
+  enum { ROUNDS = 50 };
+  const int threads = team->threads < 2 ? 2 : team->threads;
+  float alone[2 * M * N];
+  int64_t wrong = 0;
+
+  products(team, alone);
+#pragma omp parallel num_threads(threads) reduction(+ : wrong)
+  {
+    float c[2 * M * N];
+
+    for (int i = 0; i < ROUNDS; i++) {
+      products(team, c);
+      wrong += memcmp(c, alone, sizeof c) != 0;
+    }
+  }
+  dx_verdict_add(v, (double)wrong, 0, 0, "products that differ, %d threads", threads);
+  return NULL;
+}
+
+dx_error *dx_check_float_mode(const dx_team *team, dx_verdict *v)
+{
+  int64_t wrong = 0;
+
+#pragma omp parallel num_threads(team->threads) reduction(+ : wrong)
+  {
+    dx_float_mode();
+    wrong += dx_float_mode_wrong() != NULL;
+  }
+  dx_verdict_add(v, (double)wrong, 0, 0, "threads that differ, of %d", team->threads);
+  return NULL;
+}
