@@ -1,3 +1,91 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* main.c - which command runs. */
-int main(void) { return 0; }
+/* main.c - which command runs, and how it ends. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+
+const dx_command dx_commands[] = {
+  {"train", "mpiexec -n N diffx [train] EXPERIMENT.yaml [key=value ...] [--dry-run]",
+   "train, or go on where the run stopped; --dry-run checks everything and shows what it would take", DX_MPI, dx_cmd_train},
+  {"sample", "diffx sample RUN|CHECKPOINT [-o FILE.h5] [key=value ...]", "draw samples from a trained model", DX_MPI,
+   dx_cmd_sample},
+  {"evaluate", "diffx evaluate RUN|CHECKPOINT [-o FILE.h5] [key=value ...]",
+   "the bound of a trained model, term by term, as a record of its own", DX_MPI, dx_cmd_evaluate},
+  {"data", "diffx data make KIND OUT.h5 [key=value ...] | diffx data show FILE.h5",
+   "write a procedural set as a file; show what a data file holds", DX_NO_MPI, dx_cmd_data},
+  {"verify", "diffx verify [key=value of run.* ...]", "prove this installation right against closed forms", DX_MPI,
+   dx_cmd_verify},
+  {"compare", "diffx compare RUN_A RUN_B", "are the records of two runs the same, bit for bit?", DX_NO_MPI, dx_cmd_compare},
+  {"status", "diffx status RUN", "how far a run is, also while it goes on", DX_NO_MPI, dx_cmd_status},
+  {"list", "diffx list", "what can be chosen: data, schedules, models, samplers, kernel sets", DX_NO_MPI, dx_cmd_list},
+  {"help", "diffx help [COMMAND | KEY | SECTION | options]", "this page, a command, or an option", DX_NO_MPI, dx_cmd_help},
+  {0},
+};
+
+static const dx_command *find(const char *name)
+{
+  for (const dx_command *c = dx_commands; c->name; c++)
+    if (!strcmp(c->name, name)) return c;
+  return NULL;
+}
+
+/* diffx EXPERIMENT.yaml is short for diffx train EXPERIMENT.yaml. */
+static const dx_command *choose(int *argc, char ***argv)
+{
+  const char *const first = *argc > 0 ? (*argv)[0] : "help";
+  const dx_command *const c = find(!strcmp(first, "--help") || !strcmp(first, "-h") ? "help" : first);
+
+  if (!c) return find("train");
+  if (*argc > 0) {
+    (*argc)--;
+    (*argv)++;
+  }
+  return c;
+}
+
+static int end(dx_error *err, const dx_comm *comm, dx_logger *log)
+{
+  const int status = err ? (int)dx_error_code(err) : 0;
+
+  if (err && (!comm || dx_comm_rank(comm) == 0))
+    dx_log_say(log, status == DX_E_STOPPED ? DX_LOG_WARN : DX_LOG_ERROR, "%s", dx_error_text(err));
+  dx_error_free(err);
+  return status;
+}
+
+/* help, list, --version, --dry-run, data and status start no MPI: under a launcher one speaks. */
+static int run_alone(const dx_call *call, dx_error *(*run)(const dx_call *))
+{
+  int ranks, rank;
+
+  dx_comm_launched(&ranks, &rank);
+  return rank > 0 ? 0 : end(run(call), NULL, call->log);
+}
+
+int main(int argc, char **argv)
+{
+  dx_logger log = {.level = DX_LOG_INFO, .screen = stderr, .terminal = isatty(2)};
+  dx_call call = {.log = &log};
+  dx_comm *comm = NULL;
+  dx_error *err;
+  int status;
+
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  if (argc > 1 && !strcmp(argv[1], "--version")) return run_alone(&call, dx_cmd_version);
+  argc--;
+  argv++;
+  const dx_command *const c = choose(&argc, &argv);
+  call.argc = argc;
+  call.argv = argv;
+  if (c->run == dx_cmd_train && dx_call_flag(&call, "--dry-run")) return run_alone(&call, dx_cmd_plan);
+  if (c->mpi == DX_NO_MPI) return run_alone(&call, c->run);
+  if ((err = dx_comm_start(&argc, &argv, &comm))) return end(err, NULL, &log);
+  call.comm = comm;
+  if (dx_comm_rank(comm) > 0) log = (dx_logger){.level = DX_LOG_WARN, .screen = stderr};
+  status = end(c->run(&call), comm, &log);
+  dx_comm_stop(comm);
+  return status;
+}

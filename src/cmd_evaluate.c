@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_evaluate.c - diffx evaluate RUN|CHECKPOINT. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "commands.h"
+#include "train/evaluate.h"
+#include "train/record.h"
+
+static void print(const dx_problem *p, const dx_evaluation *e)
+{
+  const double bits = 1 / ((double)p->dim * 0.69314718055994530942);
+  const dx_evaluation_head *const h = &e->head;
+
+  printf("%-10s %14s %12s %14s %12s\n", "term", "nats", "+-", "bits/dim", "+-");
+  const struct { const char *name; double v, se; } rows[] = {
+    {"prior L_T", h->prior, h->prior_stderr},
+    {"KL terms", h->total - h->prior - h->decoder, NAN},
+    {"decoder L_0", h->decoder, h->decoder_stderr},
+    {"total", h->total, h->total_stderr},
+  };
+  for (int i = 0; i < 4; i++) {
+    printf("%-11s %13.6f ", rows[i].name, rows[i].v);
+    if (rows[i].se == rows[i].se) printf("%12.6f %14.6f %12.6f\n", rows[i].se, rows[i].v * bits, rows[i].se * bits);
+    else printf("%12s %14.6f %12s\n", "", rows[i].v * bits, "");
+  }
+  printf("step %lld, %s weights, %lld test examples; decoder variance %.6g\n", (long long)h->step,
+         h->ema ? "averaged" : "raw", (long long)h->examples, h->decoder_variance);
+}
+
+dx_error *dx_cmd_evaluate(const dx_call *call_)
+{
+  dx_call call = *call_;
+  dx_trained t = {0};
+  dx_team team = {0};
+  dx_problem *p = NULL;
+  dx_evaluation e = {0};
+  const char *to;
+  char path[4096], words[32];
+  dx_error *err;
+
+  DX_TRY(dx_call_option(&call, "-o", &to));
+  DX_TRY_GOTO(err, out, dx_call_trained(&call, &t));
+  const dx_spec *const spec = dx_experiment_spec(t.experiment);
+  const bool ema = t.ema && !strcmp(spec->evaluate.weights, "ema");
+  const double begin = dx_clock();
+
+  if (to) snprintf(path, sizeof path, "%s", to);
+  else snprintf(path, sizeof path, "%s/evaluation-%08lld.h5", t.folder, (long long)t.step);
+  DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
+  DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, &e));
+  if (dx_comm_rank(call.comm) == 0) {
+    print(p, &e);
+    err = dx_record_write_evaluation(p, &e, path);
+  }
+  DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
+  dx_log_say(call.log, DX_LOG_INFO, "evaluated in %s: %s", dx_clock_words(dx_clock() - begin, words), path);
+out:
+  dx_evaluation_free(&e);
+  dx_problem_destroy(p);
+  dx_team_part(&team);
+  dx_trained_free(&t);
+  return err;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_sample.c - diffx sample RUN|CHECKPOINT, and how a trained model is found. */
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "commands.h"
+#include "io/file.h"
+#include "train/checkpoint.h"
+#include "train/sample.h"
+
+void dx_trained_free(dx_trained *t)
+{
+  dx_experiment_destroy(t->experiment);
+  free(t->file);
+  free(t->raw);
+  free(t->ema);
+  *t = (dx_trained){0};
+}
+
+/* The run's folder: of RUN itself, of RUN/checkpoints/FILE.h5, else here. */
+static void find_folder(const char *path, char *folder, size_t room)
+{
+  char copy[2048];
+  struct stat s;
+
+  snprintf(copy, sizeof copy, "%s", path);
+  snprintf(folder, room, ".");
+  if (!stat(path, &s) && S_ISDIR(s.st_mode)) {
+    snprintf(folder, room, "%s", path);
+    return;
+  }
+  char *const parent = dirname(copy), parents[2048] = "";
+  const char *const last = strrchr(parent, '/') ? strrchr(parent, '/') + 1 : parent;
+  if (strcmp(last, "checkpoints")) return;
+  if (last > parent) snprintf(parents, sizeof parents, "%.*s", (int)(last - parent - 1), parent);
+  snprintf(folder, room, "%s", *parents ? parents : ".");
+}
+
+/* Rank 0's part. */
+static dx_error *read_trained(const dx_call *call, dx_trained *t, char **settings)
+{
+  dx_checkpoint_head h = {0};
+
+  DX_TRY(dx_checkpoint_resolve(call->argv[0], call->log, &t->file));
+  DX_TRY(dx_checkpoint_open(t->file, &h, &t->raw, &t->ema, &t->floats));
+  t->step = h.step;
+  *settings = h.settings;
+  h.settings = NULL;
+  dx_checkpoint_head_free(&h);
+  return NULL;
+}
+
+/* Rank 0's vector to all, allocated there.  Collective */
+static dx_error *broadcast_vector(const dx_comm *c, float **v, int64_t n)
+{
+  dx_error *err = NULL;
+
+  if (!*v && !(*v = malloc((size_t)n * sizeof **v + 1))) err = DX_FAIL(INTERNAL, "no memory for the weights");
+  DX_TRY(dx_comm_agree(c, err));
+  dx_comm_broadcast(c, *v, (size_t)n * sizeof **v);
+  return NULL;
+}
+
+dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
+{
+  const dx_comm *const c = call->comm;
+  char *settings = NULL;
+  int64_t head[3] = {0};
+  dx_error *err = NULL;
+
+  *out = (dx_trained){0};
+  if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint is wanted; diffx help tells more");
+  if (dx_comm_rank(c) == 0) err = read_trained(call, out, &settings);
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  head[0] = out->step;
+  head[1] = out->floats;
+  head[2] = out->ema != NULL;
+  dx_comm_broadcast(c, head, sizeof head);
+  out->step = head[0];
+  out->floats = head[1];
+  DX_TRY_GOTO(err, out, broadcast_vector(c, &out->raw, head[1]));
+  if (head[2]) DX_TRY_GOTO(err, out, broadcast_vector(c, &out->ema, head[1]));
+  DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &settings));
+  find_folder(call->argv[0], out->folder, sizeof out->folder);
+  err = dx_experiment_create(call->argv[0], settings, strlen(settings), call->argv + 1, call->argc - 1,
+                             &out->experiment);
+out:
+  free(settings);
+  if (err) dx_trained_free(out);
+  return err;
+}
+
+dx_error *dx_cmd_sample(const dx_call *call_)
+{
+  dx_call call = *call_;
+  dx_trained t = {0};
+  dx_team team = {0};
+  dx_problem *p = NULL;
+  const char *to;
+  char path[4096], words[32];
+  double seconds;
+  dx_error *err;
+
+  DX_TRY(dx_call_option(&call, "-o", &to));
+  DX_TRY_GOTO(err, out, dx_call_trained(&call, &t));
+  const dx_spec *const spec = dx_experiment_spec(t.experiment);
+  const bool ema = t.ema && !strcmp(spec->sample.weights, "ema");
+
+  if (to) snprintf(path, sizeof path, "%s", to);
+  else snprintf(path, sizeof path, "%s/samples/step-%08lld.h5", t.folder, (long long)t.step);
+  DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
+  DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
+  if (!to && dx_comm_rank(call.comm) == 0) {
+    char folder[4096];
+
+    snprintf(folder, sizeof folder, "%s/samples", t.folder);
+    err = dx_folder_make(folder);
+  }
+  DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
+  DX_TRY_GOTO(err, out, dx_sample(p, ema ? t.ema : t.raw, t.step, ema, path, &seconds));
+  dx_log_say(call.log, DX_LOG_INFO, "%lld samples by %s in %s (%.3f s): %s", (long long)spec->sample.count,
+             spec->sampler->name, dx_clock_words(seconds, words), seconds, path);
+out:
+  dx_problem_destroy(p);
+  dx_team_part(&team);
+  dx_trained_free(&t);
+  return err;
+}

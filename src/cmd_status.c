@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_status.c - diffx status RUN: how far a run is, from its files alone. */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "commands.h"
+#include "config/config.h"
+#include "io/file.h"
+#include "io/h5.h"
+
+/* Last number of a dataset, NAN where there is none. */
+static double last_of(dx_h5 *f, const char *path)
+{
+  dx_h5_info info;
+  double v = NAN;
+  dx_error *err = dx_h5_look(f, path, &info);
+
+  if (!err && info.rank == 1 && info.dim[0] > 0) err = dx_h5_read_rows(f, path, DX_H5_F64, info.dim[0] - 1, 1, &v);
+  dx_error_free(err);
+  return v;
+}
+
+/* train.steps of the settings in the record; -1 where they cannot be read. */
+static double steps_of(dx_h5 *f)
+{
+  char *settings = NULL;
+  dx_keys *keys = NULL;
+  double steps = -1;
+  dx_error *err = dx_h5_get_text(f, "/", "experiment", &settings);
+
+  if (!err) err = dx_keys_parse("metrics.h5", settings, strlen(settings), &keys);
+  if (!err && dx_keys_text(keys, "train.steps")) steps = strtod(dx_keys_text(keys, "train.steps"), NULL);
+  dx_error_free(err);
+  dx_keys_destroy(keys);
+  free(settings);
+  return steps;
+}
+
+static void print_newest_checkpoint(const char *run)
+{
+  char folder[4096], newest[256] = "none";
+  DIR *d;
+
+  snprintf(folder, sizeof folder, "%s/checkpoints", run);
+  if ((d = opendir(folder))) {
+    for (struct dirent *e; (e = readdir(d));)
+      if (!strncmp(e->d_name, "step-", 5) && (!strcmp(newest, "none") || strcmp(e->d_name, newest) > 0))
+        snprintf(newest, sizeof newest, "%s", e->d_name);
+    closedir(d);
+  }
+  printf("checkpoint  %s\n", newest);
+}
+
+static void print_owner(const char *run)
+{
+  char path[4096], *text = NULL;
+  size_t size;
+  dx_error *err;
+
+  snprintf(path, sizeof path, "%s/lock", run);
+  if (!dx_file_exists(path)) {
+    puts("at work     nobody");
+    return;
+  }
+  err = dx_file_read(path, 4096, &text, &size);
+  if (!err) {
+    for (char *c = text; *c; c++)
+      if (*c == '\n') *c = c[1] ? ' ' : '\0';
+    printf("at work     %s\n", text);
+  }
+  dx_error_free(err);
+  free(text);
+}
+
+dx_error *dx_cmd_status(const dx_call *call)
+{
+  char path[4096], words[32];
+  struct stat s;
+  dx_h5 *f;
+
+  if (call->argc != 1) return DX_FAIL(USAGE, "diffx status RUN");
+  snprintf(path, sizeof path, "%s/metrics.h5", call->argv[0]);
+  if (stat(path, &s)) return DX_FAIL(IO, "%s: no run stands there (no metrics.h5)", call->argv[0]);
+  DX_TRY(dx_h5_open(path, &f));
+  const double step = last_of(f, "/train/step"), steps = steps_of(f), rate = last_of(f, "/timing/examples_per_second");
+  int64_t batch = 0;
+  dx_error *err = dx_h5_get_int(f, "/", "examples_per_step", &batch);
+
+  if (isnan(step)) printf("step        none logged yet, of %.0f\n", steps);
+  else printf("step        %.0f of %.0f (%.1f%%)\n", step, steps, steps > 0 ? 100 * step / steps : 100);
+  if (!isnan(step)) printf("loss        %.6f\n", last_of(f, "/train/loss"));
+  if (!isnan(rate) && rate > 0) {
+    printf("speed       %.0f examples/s\n", rate);
+    printf("time left   %s\n", dx_clock_words((steps - step) * (double)batch / rate, words));
+  }
+  if (!isnan(last_of(f, "/kl/total_bits")))
+    printf("bound       %.4f +- %.4f bits/dim at step %.0f\n", last_of(f, "/kl/total_bits"),
+           last_of(f, "/kl/total_stderr_bits"), last_of(f, "/kl/step"));
+  print_newest_checkpoint(call->argv[0]);
+  printf("record      %s old\n", dx_clock_words(difftime(time(NULL), s.st_mtime), words));
+  print_owner(call->argv[0]);
+  dx_h5_close(f);
+  return err;
+}

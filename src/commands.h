@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* commands.h - the commands of diffx, one file cmd_NAME.c each. */
+#ifndef DX_COMMANDS_H
+#define DX_COMMANDS_H
+#include "base/error.h"
+#include "base/log.h"
+#include "comm/comm.h"
+#include "experiment.h"
+
+/* A command at work. */
+typedef struct {
+  int argc;        /* arguments after the command's name */
+  char **argv;
+  dx_comm *comm;   /* NULL for commands that start no MPI */
+  dx_logger *log;
+} dx_call;
+
+typedef struct {
+  const char *name, *usage, *help;
+  enum { DX_NO_MPI, DX_MPI } mpi;
+  dx_error *(*run)(const dx_call *call); /* Collective with DX_MPI */
+} dx_command;
+
+/* Ends with a NULL name. */
+extern const dx_command dx_commands[];
+
+#define DX_COMMANDS(X) X(train) X(sample) X(evaluate) X(data) X(verify) X(compare) X(status) X(list) X(help)
+#define X(name) dx_error *dx_cmd_##name(const dx_call *call) DX_MUST_CHECK;
+DX_COMMANDS(X)
+#undef X
+dx_error *dx_cmd_plan(const dx_call *call) DX_MUST_CHECK;    /* train with --dry-run */
+dx_error *dx_cmd_version(const dx_call *call) DX_MUST_CHECK; /* --version */
+
+/* Take option NAME (and its value, if value is wanted) out of the arguments; *value NULL if absent. */
+dx_error *dx_call_option(dx_call *call, const char *name, const char **value) DX_MUST_CHECK;
+bool dx_call_flag(dx_call *call, const char *name);
+
+/* argv[0] is an experiment file, the others are assignments. Rank 0 reads, all parse.  Collective */
+dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out) DX_MUST_CHECK;
+
+/* argv[0] is a run folder or checkpoint, the others are assignments: its experiment and weights. */
+typedef struct {
+  dx_experiment *experiment;
+  char *file;            /* the checkpoint */
+  char folder[2048];     /* of the run; "." for a checkpoint that stands elsewhere */
+  int64_t step, floats;
+  float *raw, *ema;      /* whole; ema NULL without */
+} dx_trained;
+dx_error *dx_call_trained(const dx_call *call, dx_trained *out) DX_MUST_CHECK; /* Collective */
+void dx_trained_free(dx_trained *t);
+#endif

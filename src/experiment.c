@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* experiment.c - see experiment.h. */
+#include "experiment.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/optimizer.h"
+
+typedef struct { char name[128]; int64_t seed; char output[2048]; } general_config;
+typedef struct { char kind[32]; } model_config;
+
+static const dx_option general_options[] = {
+  DX_OPTION(general_config, name, "run", 0, 0, "name of the run, for titles", .role = DX_RUN),
+  DX_OPTION(general_config, seed, "1", 0, 9e15, "of all random numbers"),
+  DX_OPTION(general_config, output, "runs/NAME", 0, 0, "the run's folder; NAME stands for the name", .role = DX_RUN),
+  DX_OPTION_END
+};
+
+static const dx_option model_options[] = {
+  DX_OPTION(model_config, kind, "mlp", 0, 0,
+            "which network (diffx list), or exact: the best possible prediction, where it is known in closed form"),
+  DX_OPTION_END
+};
+
+/* Kinds of one thing, as a list gives them. */
+typedef struct {
+  const char *name;
+  const dx_option *options;
+  size_t config_size;
+} kind;
+
+static const dx_option no_options[] = {DX_OPTION_END};
+static const kind exact_kind = {"exact", no_options, 1};
+
+static bool data_at(int i, kind *k)
+{
+  const dx_source *const s = dx_source_at(i);
+
+  if (s) *k = (kind){s->name, s->options, s->config_size};
+  return s != NULL;
+}
+
+static bool schedule_at(int i, kind *k)
+{
+  const dx_schedule *const s = dx_schedule_at(i);
+
+  if (s) *k = (kind){s->name, s->options, s->config_size};
+  return s != NULL;
+}
+
+static bool model_at(int i, kind *k)
+{
+  const dx_model *const m = i > 0 ? dx_model_at(i - 1) : NULL;
+
+  *k = i == 0 ? exact_kind : m ? (kind){m->name, m->options, m->config_size} : (kind){0};
+  return k->name != NULL;
+}
+
+static bool sampler_at(int i, kind *k)
+{
+  const dx_sampler *const s = dx_sampler_at(i);
+
+  if (s) *k = (kind){s->name, s->options, s->config_size};
+  return s != NULL;
+}
+
+/* What an experiment chooses by name: the key that names it, and its list. */
+enum { DATA, SCHEDULE, MODEL, SAMPLER, CHOICES };
+static const struct {
+  const char *prefix, *key;
+  const dx_option *common;
+  bool (*at)(int i, kind *k);
+} choice[CHOICES] = {
+  [DATA] = {"data", "data.kind", dx_data_options, data_at},
+  [SCHEDULE] = {"process", "process.schedule", dx_process_options, schedule_at},
+  [MODEL] = {"model", "model.kind", model_options, model_at},
+  [SAMPLER] = {"sample", "sample.sampler", dx_sample_options, sampler_at},
+};
+
+enum { KINDS_MOST = 16 };
+
+struct dx_experiment {
+  general_config general;
+  model_config model;
+  dx_spec spec;
+  char name[128], output[2304];
+  void *kind_config[CHOICES][KINDS_MOST]; /* of the chosen kind; of all where the name is unknown */
+  char only_with[CHOICES][KINDS_MOST][96];
+  dx_section section[DX_SECTIONS];
+  int sections;
+  char *settings, *everything;
+};
+
+static void add_section(dx_experiment *e, const char *prefix, const dx_option *options, void *into,
+                        const char *only_with)
+{
+  if (e->sections < DX_SECTIONS)
+    e->section[e->sections++] = (dx_section){.prefix = prefix, .options = options, .into = into, .only_with = only_with};
+}
+
+static const char *name_of(const dx_keys *keys, int c)
+{
+  const char *const text = dx_keys_text(keys, choice[c].key);
+  const dx_option *const o = dx_option_find(choice[c].common, strrchr(choice[c].key, '.') + 1);
+
+  return text ? text : o->preset;
+}
+
+/* An error for a name that is in no list, with the names that are. */
+static dx_error *unknown(const dx_keys *keys, int c, const char *name)
+{
+  const char *nearest = NULL;
+  char all[512] = "";
+  int best = 4;
+  kind k;
+
+  for (int i = 0; choice[c].at(i, &k); i++) {
+    const int d = dx_text_distance(name, k.name);
+
+    snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", k.name);
+    if (d < best) {
+      best = d;
+      nearest = k.name;
+    }
+  }
+  if (!nearest) return dx_keys_wrong(keys, choice[c].key, "is %s; allowed: %s", name, all);
+  return dx_keys_wrong(keys, choice[c].key, "is %s; did you mean %s? allowed: %s", name, nearest, all);
+}
+
+/* Sections of a choice: its common table, then those of its kinds, the chosen one filled. Where the
+   name is unknown all are accepted, so that one mistake is not told as many. */
+static dx_error *add_kinds(dx_experiment *e, const dx_keys *keys, int c, void *common, int *chosen)
+{
+  const char *const name = name_of(keys, c);
+  kind k;
+
+  *chosen = -1;
+  for (int i = 0; choice[c].at(i, &k); i++)
+    if (!strcmp(k.name, name)) *chosen = i;
+  add_section(e, choice[c].prefix, choice[c].common, common, NULL);
+  for (int i = 0; i < KINDS_MOST && choice[c].at(i, &k); i++) {
+    const bool filled = *chosen < 0 || *chosen == i;
+
+    if (filled && !(e->kind_config[c][i] = calloc(1, k.config_size + 1)))
+      return DX_FAIL(INTERNAL, "no memory for an experiment");
+    snprintf(e->only_with[c][i], sizeof e->only_with[c][i], "%s: %s", choice[c].key, k.name);
+    add_section(e, choice[c].prefix, k.options, e->kind_config[c][i], e->only_with[c][i]);
+  }
+  return *chosen < 0 ? unknown(keys, c, name) : NULL;
+}
+
+/* All sections with the places that they fill; the choices' errors. */
+static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[CHOICES])
+{
+  dx_spec *const s = &e->spec;
+  dx_error *err;
+
+  add_section(e, "", general_options, &e->general, NULL);
+  err = add_kinds(e, keys, DATA, &s->data, &chosen[DATA]);
+  err = dx_keys_both(err, add_kinds(e, keys, SCHEDULE, &s->process, &chosen[SCHEDULE]));
+  err = dx_keys_both(err, add_kinds(e, keys, MODEL, &e->model, &chosen[MODEL]));
+  add_section(e, "objective", dx_objective_options, &s->objective, NULL);
+  add_section(e, "train", dx_train_options, &s->train, NULL);
+  add_section(e, "evaluate", dx_evaluate_options, &s->evaluate, NULL);
+  err = dx_keys_both(err, add_kinds(e, keys, SAMPLER, &s->sample, &chosen[SAMPLER]));
+  add_section(e, "run", dx_run_options, &s->run, NULL);
+  return err;
+}
+
+/* What single rows cannot see. */
+static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
+{
+  const dx_spec *const s = &e->spec;
+  const char *key, *words = dx_train_config_wrong(&s->train, &key);
+  dx_error *err = words ? dx_keys_wrong(keys, key, "%s", words) : NULL;
+  dx_process p;
+  dx_error *wrong = dx_process_create(&s->process, s->schedule, s->schedule_config,
+                                      dx_objective_variance(&s->objective), &p);
+
+  if (wrong) return dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, "process.timesteps")));
+  dx_process_destroy(&p);
+  return err;
+}
+
+static dx_error *compatible(const dx_spec *spec, const char *theirs)
+{
+  const dx_experiment *const e = spec->sections;
+  char *differ = NULL;
+  dx_error *err = dx_sections_differ(e->section, e->sections, theirs, spec->settings, &differ);
+
+  if (!err && differ && *differ)
+    err = DX_FAIL(CONFIG, "the run that stands there is another experiment: %s; choose another output, or set this back",
+                  differ);
+  free(differ);
+  return err;
+}
+
+/* output with the name in place of NAME. */
+static void place_output(dx_experiment *e)
+{
+  const char *const at = strstr(e->general.output, "NAME");
+
+  snprintf(e->name, sizeof e->name, "%s", e->general.name);
+  if (at) snprintf(e->output, sizeof e->output, "%.*s%s%s", (int)(at - e->general.output), e->general.output, e->name, at + 4);
+  else snprintf(e->output, sizeof e->output, "%s", e->general.output);
+}
+
+static dx_error *fill(dx_experiment *e, const dx_keys *keys)
+{
+  dx_spec *const s = &e->spec;
+  int chosen[CHOICES];
+  dx_error *err = add_sections(e, keys, chosen);
+
+  err = dx_keys_both(err, dx_keys_fill(keys, e->section, e->sections));
+  if (err) return err;
+  s->schedule = dx_schedule_at(chosen[SCHEDULE]);
+  s->model = chosen[MODEL] > 0 ? dx_model_at(chosen[MODEL] - 1) : NULL;
+  s->sampler = dx_sampler_at(chosen[SAMPLER]);
+  s->data_kind = e->kind_config[DATA][chosen[DATA]];
+  s->schedule_config = e->kind_config[SCHEDULE][chosen[SCHEDULE]];
+  s->model_config = e->kind_config[MODEL][chosen[MODEL]];
+  s->sampler_config = e->kind_config[SAMPLER][chosen[SAMPLER]];
+  s->seed = (uint64_t)e->general.seed;
+  DX_TRY(check_together(e, keys));
+  place_output(e);
+  s->name = e->name;
+  s->output = e->output;
+  DX_TRY(dx_sections_print(e->section, e->sections, 1u << DX_FIXED | 1u << DX_FREE, &e->settings));
+  DX_TRY(dx_sections_print(e->section, e->sections, 1u << DX_FIXED | 1u << DX_FREE | 1u << DX_RUN, &e->everything));
+  s->settings = e->settings;
+  s->everything = e->everything;
+  s->compatible = compatible;
+  s->sections = e;
+  return NULL;
+}
+
+dx_error *dx_experiment_create(const char *file, const char *text, size_t size, char *const *assignments,
+                               int count, dx_experiment **out)
+{
+  dx_experiment *e = calloc(1, sizeof *e);
+  dx_keys *keys = NULL;
+  dx_error *err;
+
+  if (!e) return DX_FAIL(INTERNAL, "no memory for an experiment");
+  DX_TRY_GOTO(err, out, dx_keys_parse(file, text, size, &keys));
+  for (int i = 0; i < count; i++) DX_TRY_GOTO(err, out, dx_keys_assign(keys, assignments[i]));
+  err = fill(e, keys);
+out:
+  dx_keys_destroy(keys);
+  if (err) dx_experiment_destroy(e);
+  else *out = e;
+  return err;
+}
+
+void dx_experiment_destroy(dx_experiment *e)
+{
+  if (!e) return;
+  for (int c = 0; c < CHOICES; c++)
+    for (int i = 0; i < KINDS_MOST; i++) free(e->kind_config[c][i]);
+  free(e->settings);
+  free(e->everything);
+  free(e);
+}
+
+const dx_spec *dx_experiment_spec(const dx_experiment *e) { return &e->spec; }
+
+int dx_all_sections(dx_section sections[DX_SECTIONS])
+{
+  static char only_with[CHOICES][KINDS_MOST][96]; /* filled alike by every call */
+  const struct { const char *prefix; const dx_option *options; int choice; } order[] = {
+    {"", general_options, -1}, {"data", NULL, DATA}, {"process", NULL, SCHEDULE}, {"model", NULL, MODEL},
+    {"objective", dx_objective_options, -1}, {"train", dx_train_options, -1},
+    {"evaluate", dx_evaluate_options, -1}, {"sample", NULL, SAMPLER}, {"run", dx_run_options, -1},
+  };
+  int n = 0;
+  kind k;
+
+  for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+    const int c = order[i].choice;
+
+    sections[n++] = (dx_section){.prefix = order[i].prefix, .options = c < 0 ? order[i].options : choice[c].common};
+    for (int j = 0; c >= 0 && j < KINDS_MOST && choice[c].at(j, &k); j++) {
+      if (!k.options[0].key) continue;
+      snprintf(only_with[c][j], sizeof only_with[c][j], "%s: %s", choice[c].key, k.name);
+      sections[n++] = (dx_section){.prefix = order[i].prefix, .options = k.options, .only_with = only_with[c][j]};
+    }
+  }
+  return n;
+}
+
+dx_error *dx_source_configure(const char *kind_name, char *const *assignments, int count, const dx_source **source,
+                              void **config)
+{
+  dx_keys *keys = NULL;
+  char text[64];
+  dx_error *err;
+  void *into = NULL;
+
+  *source = dx_source_find(kind_name);
+  if (!*source) return DX_FAIL(USAGE, "%s is no kind of data; diffx list shows them", kind_name);
+  snprintf(text, sizeof text, "kind: %s\n", kind_name);
+  DX_TRY(dx_keys_parse("data make", text, strlen(text), &keys));
+  for (int i = 0; i < count; i++) DX_TRY_GOTO(err, out, dx_keys_assign(keys, assignments[i]));
+  into = calloc(1, (*source)->config_size + 1);
+  if (!into) {
+    err = DX_FAIL(INTERNAL, "no memory for options");
+    goto out;
+  }
+  dx_data_config common;
+  const dx_section sections[] = {{.prefix = "", .options = dx_data_options, .into = &common},
+                                 {.prefix = "", .options = (*source)->options, .into = into}};
+  err = dx_keys_fill(keys, sections, 2);
+out:
+  dx_keys_destroy(keys);
+  if (err) free(into);
+  else *config = into;
+  return err;
+}

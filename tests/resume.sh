@@ -1,0 +1,106 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# A run that is killed, stopped or damaged goes on to the same bits, on any number of ranks.
+. "${srcdir:-.}/tests/lib.sh"
+set_up="train.steps=2000 train.checkpoint_every=100 evaluate.every=700 sample.every=900 run.keep=4 train.decay=none"
+last=checkpoints/step-00002000.h5
+
+finish() {        # finish RUN RANKS: until the end, at most a few sessions
+  for i in 1 2 3; do
+    ranks "$2" "$exp/smoke.yaml" output="$1" $set_up run.threads=1 >>"$1.log" 2>&1
+    status=$?
+    test $status = 0 && break
+  done
+  "$diffx" compare ref "$1" >"$1.cmp" 2>&1 && cmp "ref/$last" "$1/$last" >>"$1.cmp" 2>&1 && test $status = 0
+}
+judge() {         # judge RUN NAME
+  bad=$?
+  ok $bad "$2"
+  test $bad = 0 || show "$1.log" "$1.cmp"
+}
+wait_for() {      # wait_for FILE: a run has come so far
+  i=0
+  while ! test -e "$1" && test $i -lt 600; do sleep 0.05; i=$((i + 1)); done
+}
+
+ranks 1 "$exp/smoke.yaml" output=ref $set_up run.threads=1 >ref.log 2>&1
+ok $? "the run that nothing disturbs"
+
+# kill -9 of everything, at a moment that is not ours to choose; then another number of ranks
+at=2
+for r in 1 3 2; do
+  ranks $at "$exp/smoke.yaml" output=kill-$r $set_up run.threads=1 >kill-$r.log 2>&1 &
+  job=$!
+  wait_for kill-$r/checkpoints/step-00000$((100 * r + 100)).h5
+  sleep "0.0$(($(date +%N | sed 's/^0*//') % 9))"
+  pkill -9 -f "output=kill-$r" ; wait $job 2>/dev/null
+  if test -e kill-$r/$last; then echo "# killed after its end"; fi
+  if "${PYTHON:-python3}" -c 'import h5py' 2>/dev/null; then
+    "${PYTHON:-python3}" -c "import h5py; f = h5py.File('kill-$r/metrics.h5'); print('# rows', len(f['train/step']))"
+    ok $? "the record opens in h5py after kill -9 of $at ranks"
+  fi
+  finish kill-$r $r
+  judge kill-$r "kill -9 on $at ranks, resumed on $r: the same bits"
+  at=$r
+done
+
+# one rank alone is killed
+ranks 3 "$exp/smoke.yaml" output=one $set_up run.threads=1 >one.log 2>&1 &
+job=$!
+wait_for one/checkpoints/step-00000200.h5
+kill -9 "$(pgrep -f -n "^$diffx.*output=one ")"
+wait $job
+test $? != 0
+ok $? "a killed rank ends the job"
+finish one 2
+judge one "and the run goes on to the same bits"
+
+# polite stops: exit status 75, a checkpoint at the step
+ranks 2 "$exp/smoke.yaml" output=usr1 $set_up run.threads=1 >usr1.log 2>&1 &
+job=$!
+wait_for usr1/checkpoints/step-00000200.h5
+pkill -USR1 -f "^$diffx.*output=usr1 "
+wait $job
+test $? = 75
+ok $? "SIGUSR1 stops with status 75"
+finish usr1 3
+judge usr1 "and the run goes on to the same bits"
+
+ranks 2 "$exp/smoke.yaml" output=file $set_up run.threads=1 >file.log 2>&1 &
+job=$!
+wait_for file/checkpoints/step-00000100.h5
+touch file/stop
+wait $job
+test $? = 75
+ok $? "a stop file stops with status 75"
+finish file 1
+judge file "and the run goes on to the same bits"
+
+ranks 2 "$exp/smoke.yaml" output=time $set_up run.threads=1 run.time_limit=0.2 >time.log 2>&1
+test $? = 75
+ok $? "run.time_limit stops with status 75"
+finish time 2
+judge time "and the run goes on to the same bits"
+
+# damaged checkpoints
+ranks 1 "$exp/smoke.yaml" output=hurt $set_up train.steps=500 >hurt.log 2>&1
+size=$(stat -c %s hurt/checkpoints/step-00000500.h5)
+printf 'x' | dd of=hurt/checkpoints/step-00000500.h5 bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
+truncate -s 1000 hurt/checkpoints/step-00000400.h5
+finish hurt 2
+judge hurt "a damaged and a truncated newest checkpoint are passed over: the same bits"
+grep -q "step-00000500.h5.*trying the checkpoint before it" hurt.log && grep -q "step-00000400.h5.*trying" hurt.log
+ok $? "and both are reported"
+ls hurt/checkpoints | wc -l | grep -qx 4
+ok $? "the newest run.keep checkpoints are kept"
+
+# what may change and what may not
+cp -r ref other
+ranks 1 "$exp/smoke.yaml" output=other $set_up train.batch=24 run.threads=1 >other.log 2>&1
+test $? = 3 && grep -q "train.batch" other.log
+ok $? "another train.batch is refused by name"
+cmp ref/$last other/$last
+ok $? "and nothing is lost"
+ranks 2 "$exp/smoke.yaml" output=other $set_up train.steps=2050 run.threads=1 >>other.log 2>&1
+ok $? "train.steps may change"
+done_testing
