@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 
+import h5py
+
 here = os.path.dirname(os.path.abspath(__file__))
 experiment = os.path.join(here, '..', 'experiments', 'points.yaml')
 mpiexec = os.environ.get('MPIEXEC', 'mpiexec').split()
@@ -33,21 +35,27 @@ def run(command):
     return text, seconds, usage.ru_maxrss / 1024
 
 
-def number(pattern, text):
-    """The last number that the pattern finds in what a program said."""
-    found = re.findall(pattern, text)
+def training_speed(record):
+    """Steps/s between the first and the last row of a run that was not interrupted."""
+    with h5py.File(record) as file:
+        step, seconds = file['timing/step'][:], file['timing/seconds'][:]
+    return (step[-1] - step[0]) / (seconds[-1] - seconds[0])
+
+
+def sampling_seconds(text):
+    """What `diffx sample` says: "1000 samples by ancestral in 0.3 s (0.265 s): ..."."""
+    found = re.search(r'samples .*\(([0-9.e-]+) s\)', text)
     if not found:
-        sys.exit(f'bench/points.py: no "{pattern}" in:\n{text}')
-    return float(found[-1].replace(',', ''))
+        sys.exit(f'bench/points.py: no seconds in:\n{text}')
+    return float(found.group(1))
 
 
 def diffx(folder, threads):
     """Training steps/s, seconds to sample 1000 points, peak MiB."""
     one = mpiexec + ['--bind-to', 'none', '-n', '1', './diffx']
-    text, _, peak = run(one + [experiment, f'output={folder}/run', f'run.threads={threads}'] + no_extras)
-    speed = number(r'([\d.,]+) steps/s', text)
+    _, _, peak = run(one + [experiment, f'output={folder}/run', f'run.threads={threads}'] + no_extras)
     text, _, peak_sample = run(one + ['sample', f'{folder}/run', f'run.threads={threads}', 'sample.count=1000'])
-    return speed, number(r'in ([\d.]+) s', text), max(peak, peak_sample)
+    return training_speed(f'{folder}/run/metrics.h5'), sampling_seconds(text), max(peak, peak_sample)
 
 
 def torch(threads, epochs):
