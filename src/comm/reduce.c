@@ -311,7 +311,7 @@ void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n
   if (r->locals) {
     const int64_t blocks = dx_blocks(r->floats);
 
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= r->threads)
+#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t from = b * DX_BLOCK, left = r->floats - from;
 
@@ -322,7 +322,7 @@ void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n
   if (r->globals) {
     const int64_t count = *n, blocks = dx_blocks(count);
 
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= r->threads)
+#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t from = b * DX_BLOCK, left = count - from;
 

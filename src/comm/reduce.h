@@ -14,6 +14,8 @@
 
 /* Slices begin at multiples of this many floats. */
 enum { DX_BLOCK = 16384 };
+/* A loop over fewer blocks is done before other threads have woken. */
+enum { DX_BLOCKS_WORTH_THREADS = 16 };
 static inline int64_t dx_blocks(int64_t floats) { return (floats + DX_BLOCK - 1) / DX_BLOCK; }
 
 typedef struct dx_reduce dx_reduce;

@@ -399,7 +399,7 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const ans
   *total += (double)width * vb;
   moments_add(&y->vb[row], vb);
   y->x0[row] += x0_mse;
-  y->mse[row] += x0_mse * p->abar[row] / (1 - p->abar[row]); /* of epshat from the clipped x0hat */
+  y->mse[row] += x0_mse * p->abar[row] / p->nbar[row]; /* of epshat from the clipped x0hat */
   if (k == y->strata - 1) moments_add(&y->total, *total);
 }
 

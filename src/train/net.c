@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "comm/reduce.h"
+
 /* What one thread needs for its passes. */
 typedef struct {
   dx_arena arena;
@@ -104,7 +106,7 @@ void dx_net_load(dx_net *n, const float *w)
   const int threads = n->team->threads;
 
   n->w = w;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
   for (int i = 0; i < threads; i++)
     n->model->pack(n->state, &n->team->kernel, w, n->packed, i, threads);
 }

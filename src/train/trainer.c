@@ -281,9 +281,9 @@ static dx_error *check_losses(const dx_trainer *t)
 
   for (int64_t i = 0; i < examples(t); i++)
     if (!isfinite(n[i].loss))
-      return DX_FAIL(NUMERIC, "step %lld: the loss is %g for example %lld of the batch at timestep t = %lld; "
-                     "the last checkpoint stays good", (long long)t->state.step + 1, n[i].loss,
-                     (long long)(t->first * t->config->grain + i), (long long)n[i].t);
+      return DX_FAIL(NUMERIC, "step %lld: the loss of example %lld of the batch, at timestep t = %lld, is %s",
+                     (long long)t->state.step + 1, (long long)(t->first * t->config->grain + i), (long long)n[i].t,
+                     isnan(n[i].loss) ? "NaN" : "infinite");
   return NULL;
 }
 
@@ -307,7 +307,7 @@ static double share_sums(dx_trainer *t, const float *slice, bool failed, bool *a
   out = t->sums + t->offsets[dx_comm_rank(c)];
   out[0] = failed;
   out[1] = *any_stop;
-#pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (mine > 1)
+#pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (mine >= DX_BLOCKS_WORTH_THREADS)
   for (int64_t b = 0; b < mine; b++) {
     const int64_t left = t->state.n - b * DX_BLOCK;
 
@@ -333,7 +333,7 @@ static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
   const int64_t blocks = dx_blocks(s->n);
   const dx_comm *const c = comm_of(t);
 
-#pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (blocks > 1)
+#pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t at = b * DX_BLOCK, left = s->n - at, n = left < DX_BLOCK ? left : DX_BLOCK;
 
@@ -365,8 +365,8 @@ dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
   const double norm = share_sums(t, slice, mine != NULL, &failed, &any_stop);
   if (failed) return dx_comm_agree(comm_of(t), mine);
   if (!isfinite(norm))
-    return DX_FAIL(NUMERIC, "step %lld: the gradient's norm is %g; the last checkpoint stays good",
-                   (long long)t->state.step + 1, norm);
+    return DX_FAIL(NUMERIC, "step %lld: the gradient's norm is %s", (long long)t->state.step + 1,
+                   isnan(norm) ? "NaN" : "infinite");
   const dx_adam adam = dx_adam_of(t->config, t->state.step, dx_clip_factor(t->config->clip, norm));
   dx_watch_say("update of weights");
   update(t, slice, &adam);
