@@ -9,7 +9,7 @@
 
 dx_error *dx_cmd_verify(const dx_call *call)
 {
-  static const char nothing[] = "name: verify\n";
+  static const char nothing[] = "name: verify\ndata: {kind: gaussian}\n";
   dx_experiment *e = NULL;
   dx_team team = {0};
   int failed = 0;
