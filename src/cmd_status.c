@@ -42,6 +42,14 @@ static double steps_of(dx_h5 *f)
   return steps;
 }
 
+/* One that is whole: what is being written has another ending. */
+static bool is_checkpoint(const char *name)
+{
+  const size_t length = strlen(name);
+
+  return !strncmp(name, "step-", 5) && length > 8 && !strcmp(name + length - 3, ".h5");
+}
+
 static void print_newest_checkpoint(const char *run)
 {
   char folder[4096], newest[256] = "none";
@@ -50,7 +58,7 @@ static void print_newest_checkpoint(const char *run)
   snprintf(folder, sizeof folder, "%s/checkpoints", run);
   if ((d = opendir(folder))) {
     for (struct dirent *e; (e = readdir(d));)
-      if (!strncmp(e->d_name, "step-", 5) && (!strcmp(newest, "none") || strcmp(e->d_name, newest) > 0))
+      if (is_checkpoint(e->d_name) && (!strcmp(newest, "none") || strcmp(e->d_name, newest) > 0))
         snprintf(newest, sizeof newest, "%s", e->d_name);
     closedir(d);
   }
@@ -59,23 +67,10 @@ static void print_newest_checkpoint(const char *run)
 
 static void print_owner(const char *run)
 {
-  char path[4096], *text = NULL;
-  size_t size;
-  dx_error *err;
+  char words[2048];
+  const dx_lock_state state = dx_lock_look(run, words, sizeof words);
 
-  snprintf(path, sizeof path, "%s/lock", run);
-  if (!dx_file_exists(path)) {
-    puts("at work     nobody");
-    return;
-  }
-  err = dx_file_read(path, 4096, &text, &size);
-  if (!err) {
-    for (char *c = text; *c; c++)
-      if (*c == '\n') *c = c[1] ? ' ' : '\0';
-    printf("at work     %s\n", text);
-  }
-  dx_error_free(err);
-  free(text);
+  printf("at work     %s%s\n", state == DX_LOCK_STALE ? "nobody; last was " : "", words);
 }
 
 dx_error *dx_cmd_status(const dx_call *call)
@@ -84,9 +79,9 @@ dx_error *dx_cmd_status(const dx_call *call)
   struct stat s;
   dx_h5 *f;
 
-  if (call->argc != 1) return DX_FAIL(USAGE, "diffx status RUN");
+  if (call->argc != 1) return DX_FAIL(USAGE, "diffx status takes one run folder: diffx status RUN");
   snprintf(path, sizeof path, "%s/metrics.h5", call->argv[0]);
-  if (stat(path, &s)) return DX_FAIL(IO, "%s: no run stands there (no metrics.h5)", call->argv[0]);
+  if (stat(path, &s)) return DX_FAIL(IO, "%s is no run folder: there is no metrics.h5 in it", call->argv[0]);
   DX_TRY(dx_h5_open(path, &f));
   const double step = last_of(f, "/train/step"), steps = steps_of(f), rate = last_of(f, "/timing/examples_per_second");
   int64_t batch = 0;

@@ -28,6 +28,10 @@ dx_error *dx_lock_take(const char *folder, dx_lock **out, char **notice) DX_MUST
    still for more than 10 minutes and another job took the folder): write nothing any more. */
 bool dx_lock_touch(dx_lock *l);
 void dx_lock_release(dx_lock *l); /* removes the file if it is ours; NULL is fine */
+/* Who holds a folder's lock, without touching it: words such as "process 12 on host since ...",
+   with the reason where it is stale, or "nobody". */
+typedef enum { DX_LOCK_FREE, DX_LOCK_STALE, DX_LOCK_HELD } dx_lock_state;
+dx_lock_state dx_lock_look(const char *folder, char *words, size_t room);
 
 /* An append-only journal of records, each with length, kind and checksum. Reading stops
    at the first torn or damaged record; writing goes on from there. */

@@ -298,6 +298,23 @@ dx_error *dx_lock_take(const char *folder, dx_lock **out, char **notice)
   return DX_FAIL(IO, "%s is in use by %s; if that is not so, remove %s/lock", folder, who, folder);
 }
 
+dx_lock_state dx_lock_look(const char *folder, char *words, size_t room)
+{
+  char path[4096], text[TEXT], who[1024];
+  struct stat s;
+  const char *reason;
+
+  snprintf(path, sizeof path, "%s/lock", folder);
+  if (stat(path, &s) || read_text(path, text)) {
+    snprintf(words, room, "nobody");
+    return DX_LOCK_FREE;
+  }
+  describe(text, who, sizeof who);
+  reason = stale(text, difftime(time(NULL), s.st_mtime)); /* a look writes nothing: by our clock */
+  snprintf(words, room, "%s%s%s%s", who, reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
+  return reason ? DX_LOCK_STALE : DX_LOCK_HELD;
+}
+
 /* Whether the lock that stands is ours; where it cannot be read it is taken for ours. */
 static bool ours(const dx_lock *l)
 {
