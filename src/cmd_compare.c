@@ -22,7 +22,7 @@ static dx_error *open_record(const char *path, dx_h5 **out)
   snprintf(file, sizeof file, "%s%s", path, !stat(path, &s) && S_ISDIR(s.st_mode) ? "/metrics.h5" : "");
   DX_TRY(dx_h5_open(file, out));
   err = dx_h5_get_text(*out, "/", "content", &content);
-  if (!err && strcmp(content, "record")) err = DX_FAIL(DATA, "%s holds %s, not a record", file, content);
+  if (!err && strcmp(content, "record")) err = DX_FAIL(DATA, "%s holds a %s of diffx, not a record", file, content);
   free(content);
   if (err) {
     dx_h5_close(*out);
@@ -47,6 +47,13 @@ static bool same_info(const dx_h5_info *a, const dx_h5_info *b)
   return true;
 }
 
+static void print_info(const dx_h5_info *i)
+{
+  printf("[");
+  for (int d = 0; d < i->rank; d++) printf(d ? ", %lld" : "%lld", (long long)i->dim[d]);
+  printf("]%s", i->rank == 0 ? " (one value)" : "");
+}
+
 /* One dataset of both: prints the first difference and adds it to *differ. */
 static dx_error *compare_dataset(dx_h5 *a, dx_h5 *b, const char *path, int *differ)
 {
@@ -62,7 +69,11 @@ static dx_error *compare_dataset(dx_h5 *a, dx_h5 *b, const char *path, int *diff
   }
   DX_TRY(dx_h5_look(b, path, &ib));
   if (!same_info(&ia, &ib)) {
-    printf("%s: %lld rows there, %lld here\n", path, ia.rank ? (long long)ia.dim[0] : 1, ib.rank ? (long long)ib.dim[0] : 1);
+    printf("%s: ", path);
+    print_info(&ia);
+    printf(" in the first, ");
+    print_info(&ib);
+    printf(" in the second\n");
     ++*differ;
     return NULL;
   }
@@ -92,9 +103,12 @@ static dx_error *compare_group(dx_h5 *a, dx_h5 *b, const char *group, int *diffe
   if (!dx_h5_has(a, group) && !dx_h5_has(b, group)) return NULL;
   DX_TRY_GOTO(err, out, dx_h5_list(a, group, &names, &n));
   DX_TRY_GOTO(err, out, dx_h5_list(b, group, &theirs, &m));
-  if (m > n) {
-    printf("%s: %d datasets in the second, %d in the first\n", group, m, n);
+  for (int i = 0; i < m; i++) {
+    snprintf(path, sizeof path, "%s/%s", group, theirs[i]);
+    if (dx_h5_has(a, path)) continue;
+    printf("%s: only in the second\n", path);
     ++*differ;
+    ++*compared;
   }
   for (int i = 0; i < n; i++) {
     snprintf(path, sizeof path, "%s/%s", group, names[i]);
@@ -113,7 +127,7 @@ dx_error *dx_cmd_compare(const dx_call *call)
   int differ = 0, compared = 0;
   dx_error *err;
 
-  if (call->argc != 2) return DX_FAIL(USAGE, "diffx compare RUN_A RUN_B");
+  if (call->argc != 2) return DX_FAIL(USAGE, "diffx compare takes two run folders: diffx compare RUN_A RUN_B");
   DX_TRY_GOTO(err, out, open_record(call->argv[0], &a));
   DX_TRY_GOTO(err, out, open_record(call->argv[1], &b));
   for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)

@@ -13,9 +13,11 @@ static dx_error *make(const dx_call *call)
   dx_comm *alone = NULL;
   dx_error *err;
 
-  if (call->argc < 3) return DX_FAIL(USAGE, "diffx data make KIND OUT.h5 [key=value ...]; diffx list shows the kinds");
+  if (call->argc < 3 || strchr(call->argv[2], '='))
+    return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [key=value ...]; diffx list shows the kinds");
   DX_TRY(dx_source_configure(call->argv[1], call->argv + 3, call->argc - 3, &source, &config));
-  err = dx_comm_start_alone(&alone);
+  err = dx_call_output(call, call->argv[2]);
+  if (!err) err = dx_comm_start_alone(&alone);
   if (!err) err = dx_dataset_write(call->argv[2], source, config, alone);
   if (!err) dx_log_say(call->log, DX_LOG_INFO, "%s: use it with data.kind: file, data.file: %s", call->argv[2], call->argv[2]);
   dx_comm_stop(alone);
@@ -28,7 +30,7 @@ dx_error *dx_cmd_data(const dx_call *call)
   const char *const verb = call->argc > 0 ? call->argv[0] : "";
 
   if (!strcmp(verb, "make")) return make(call);
-  if (strcmp(verb, "show")) return DX_FAIL(USAGE, "diffx data make KIND OUT.h5 [key=value ...], or diffx data show FILE.h5");
-  if (call->argc != 2) return DX_FAIL(USAGE, "diffx data show takes one file");
+  if (strcmp(verb, "show")) return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [key=value ...], or diffx data show FILE.h5");
+  if (call->argc != 2) return DX_FAIL(USAGE, "diffx data show takes one file: diffx data show FILE.h5");
   return dx_dataset_show(call->argv[1], stdout);
 }

@@ -52,22 +52,25 @@ static bool print_keys(const dx_section *sections, int n, const char *name)
   return found;
 }
 
-static const char *nearest_key(const dx_section *sections, int n, const char *name, char key[128])
+/* The command or key that was probably meant; empty where none is near. */
+static void find_nearest(const dx_section *sections, int n, const char *name, char key[128])
 {
-  int best = 5;
+  const char *const command = dx_nearest_command(name);
   char each[128];
+  int best = -1;
 
   key[0] = '\0';
   for (int i = 0; i < n; i++)
     for (const dx_option *o = sections[i].options; o->key; o++) {
       snprintf(each, sizeof each, "%s%s%s", sections[i].prefix, *sections[i].prefix ? "." : "", o->key);
-      const int d = dx_text_distance(name, each);
+      const int whole = dx_text_near(name, each), leaf = dx_text_near(name, o->key);
+      const int d = whole >= 0 && (leaf < 0 || whole < leaf) ? whole : leaf;
 
-      if (d >= best) continue;
+      if (d < 0 || (best >= 0 && d >= best)) continue;
       best = d;
       memcpy(key, each, sizeof each);
     }
-  return key;
+  if (command && (best < 0 || dx_text_near(name, command) <= best)) snprintf(key, 128, "%s", command);
 }
 
 dx_error *dx_cmd_help(const dx_call *call)
@@ -88,7 +91,7 @@ dx_error *dx_cmd_help(const dx_call *call)
   found = print_command(call->argv[0]);
   found = print_keys(sections, n, call->argv[0]) || found;
   if (found) return NULL;
-  nearest_key(sections, n, call->argv[0], key);
+  find_nearest(sections, n, call->argv[0], key);
   return DX_FAIL(USAGE, "no command, key or section is called %s%s%s%s", call->argv[0], *key ? "; did you mean " : "",
                  key, *key ? "?" : "");
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_sample.c - diffx sample RUN|CHECKPOINT, and how a trained model is found. */
+#include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "commands.h"
 #include "io/file.h"
+#include "io/h5.h"
 #include "train/checkpoint.h"
 #include "train/sample.h"
 
@@ -40,13 +43,45 @@ static void find_folder(const char *path, char *folder, size_t room)
   snprintf(folder, room, "%s", *parents ? parents : ".");
 }
 
+static dx_error *look_at_output(const char *path)
+{
+  char copy[4096];
+  struct stat s;
+  dx_h5 *f = NULL;
+  dx_error *err;
+
+  snprintf(copy, sizeof copy, "%s", path);
+  const char *const folder = dirname(copy);
+  if (access(folder, W_OK | X_OK)) return DX_FAIL(IO, "cannot write %s: its folder %s: %s", path, folder, strerror(errno));
+  if (stat(path, &s) || (S_ISREG(s.st_mode) && s.st_size == 0)) return NULL;
+  if (S_ISDIR(s.st_mode)) return DX_FAIL(IO, "cannot write %s: it is a folder", path);
+  err = dx_h5_open(path, &f);
+  dx_h5_close(f);
+  if (!err) return NULL;
+  dx_error_free(err);
+  return DX_FAIL(IO, "%s stands there and is no HDF5 file: it is not overwritten", path);
+}
+
+dx_error *dx_call_output(const dx_call *call, const char *path)
+{
+  if (!call->comm) return look_at_output(path);
+  return dx_comm_agree(call->comm, dx_comm_rank(call->comm) == 0 ? look_at_output(path) : NULL);
+}
+
+/* An experiment file, a record or another file given for a checkpoint. */
+static dx_error *no_checkpoint(dx_error *err)
+{
+  return err && dx_error_code(err) == DX_E_DATA ? dx_error_in(err, "no run folder and no good checkpoint") : err;
+}
+
 /* Rank 0's part. */
 static dx_error *read_trained(const dx_call *call, dx_trained *t, char **settings)
 {
   dx_checkpoint_head h = {0};
 
   DX_TRY(dx_checkpoint_resolve(call->argv[0], call->log, &t->file));
-  DX_TRY(dx_checkpoint_open(t->file, &h, &t->raw, &t->ema, &t->floats));
+  DX_TRY(no_checkpoint(dx_checkpoint_open(t->file, &h, &t->raw, &t->ema, &t->floats)));
+  t->dataset_hash = h.dataset_hash;
   t->step = h.step;
   *settings = h.settings;
   h.settings = NULL;
@@ -73,7 +108,7 @@ dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
   dx_error *err = NULL;
 
   *out = (dx_trained){0};
-  if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint is wanted; diffx help tells more");
+  if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint must be given; diffx help tells more");
   if (dx_comm_rank(c) == 0) err = read_trained(call, out, &settings);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   head[0] = out->step;
@@ -92,6 +127,12 @@ out:
   free(settings);
   if (err) dx_trained_free(out);
   return err;
+}
+
+void dx_trained_compare(const dx_trained *t, const dx_problem *p)
+{
+  if (t->dataset_hash && t->dataset_hash != p->info->hash)
+    dx_log_say(p->team->log, DX_LOG_WARN, "the data are not those that %s was trained with", t->file);
 }
 
 dx_error *dx_cmd_sample(const dx_call *call_)
@@ -114,6 +155,8 @@ dx_error *dx_cmd_sample(const dx_call *call_)
   else snprintf(path, sizeof path, "%s/samples/step-%08lld.h5", t.folder, (long long)t.step);
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
+  dx_trained_compare(&t, p);
+  if (to) DX_TRY_GOTO(err, out, dx_call_output(&call, path));
   if (!to && dx_comm_rank(call.comm) == 0) {
     char folder[4096];
 

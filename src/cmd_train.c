@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_train.c - diffx [train] EXPERIMENT.yaml, and --dry-run. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "commands.h"
 #include "io/file.h"
 #include "train/run.h"
 
-enum { EXPERIMENT_MOST = 1 << 20 };
+enum { EXPERIMENT_MOST = 1 << 20, RANKS_MOST = 1 << 20 };
 
 bool dx_call_flag(dx_call *call, const char *name)
 {
@@ -34,6 +36,37 @@ dx_error *dx_call_option(dx_call *call, const char *name, const char **value)
   return NULL;
 }
 
+const char *dx_nearest_command(const char *word)
+{
+  const char *nearest = NULL;
+  int best = 0;
+
+  for (const dx_command *c = dx_commands; c->name; c++) {
+    const int d = dx_text_near(word, c->name);
+
+    if (d < 0 || (nearest && d >= best)) continue;
+    best = d;
+    nearest = c->name;
+  }
+  return nearest;
+}
+
+/* Rank 0: the text of an experiment, or what was given in its place. */
+static dx_error *read_experiment(const char *path, char **text, size_t *size)
+{
+  const char *const nearest = strpbrk(path, "./") ? NULL : dx_nearest_command(path);
+  char inside[4096];
+  struct stat s;
+
+  if (stat(path, &s) && !strpbrk(path, "./"))
+    return DX_FAIL(USAGE, "%s is neither a command nor an experiment file%s%s%s", path,
+                   nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+  snprintf(inside, sizeof inside, "%s/experiment.yaml", path);
+  if (!stat(path, &s) && S_ISDIR(s.st_mode) && !stat(inside, &s))
+    return DX_FAIL(USAGE, "%s is a run folder, not an experiment file; diffx %s goes on with that run", path, inside);
+  return dx_file_read(path, EXPERIMENT_MOST, text, size);
+}
+
 dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out)
 {
   char *text = NULL;
@@ -41,9 +74,9 @@ dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out)
   dx_error *err = NULL;
 
   if (call->argc < 1 || call->argv[0][0] == '-')
-    return DX_FAIL(USAGE, "%s%sdiffx EXPERIMENT.yaml [key=value ...]; diffx help tells more",
+    return DX_FAIL(USAGE, "%s%susage: diffx EXPERIMENT.yaml [key=value ...]; diffx help tells more",
                    call->argc ? call->argv[0] : "", call->argc ? " is not known; " : "");
-  if (dx_comm_rank(call->comm) == 0) err = dx_file_read(call->argv[0], EXPERIMENT_MOST, &text, &size);
+  if (dx_comm_rank(call->comm) == 0) err = read_experiment(call->argv[0], &text, &size);
   DX_TRY_GOTO(err, out, dx_comm_agree(call->comm, err));
   dx_comm_broadcast(call->comm, &size, sizeof size);
   if (!text) text = malloc(size + 1);
@@ -81,6 +114,17 @@ out:
   return err;
 }
 
+static dx_error *read_ranks(const char *text, int *ranks)
+{
+  char *end;
+  const long n = strtol(text, &end, 10);
+
+  if (end == text || *end || n < 1 || n > RANKS_MOST)
+    return DX_FAIL(USAGE, "--ranks is %s; allowed: a whole number from 1 to %d", text, RANKS_MOST);
+  *ranks = (int)n;
+  return NULL;
+}
+
 dx_error *dx_cmd_plan(const dx_call *call_)
 {
   dx_call call = *call_;
@@ -93,13 +137,12 @@ dx_error *dx_cmd_plan(const dx_call *call_)
 
   dx_comm_launched(&ranks, &rank);
   DX_TRY(dx_call_option(&call, "--ranks", &text));
-  if (text) ranks = atoi(text);
-  if (ranks < 1) return DX_FAIL(USAGE, "--ranks is %s; allowed: a whole number from 1", text);
+  if (text) DX_TRY(read_ranks(text, &ranks));
   DX_TRY(dx_comm_start_alone(&alone));
   call.comm = alone;
   DX_TRY_GOTO(err, out, dx_call_experiment(&call, &e));
   DX_TRY_GOTO(err, out, dx_team_form(alone, call.log, &dx_experiment_spec(e)->run, &team));
-  err = dx_run_plan(&team, dx_experiment_spec(e), ranks);
+  err = dx_run_plan(&team, dx_experiment_spec(e), ranks, stdout);
 out:
   dx_team_part(&team);
   dx_experiment_destroy(e);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "comm/comm.h"
 #include "experiment.h"
+#include "train/problem.h"
 
 /* A command at work. */
 typedef struct {
@@ -34,6 +35,12 @@ dx_error *dx_cmd_version(const dx_call *call) DX_MUST_CHECK; /* --version */
 /* Take option NAME (and its value, if value is wanted) out of the arguments; *value NULL if absent. */
 dx_error *dx_call_option(dx_call *call, const char *name, const char **value) DX_MUST_CHECK;
 bool dx_call_flag(dx_call *call, const char *name);
+/* The command that was probably meant, or NULL. */
+const char *dx_nearest_command(const char *word);
+/* Before long work: can a result be written there? Its folder must be there and take files, and what
+   stands under the name must be HDF5 (an experiment file in the wrong place stays). Rank 0 looks.
+   Collective; Local where call->comm is NULL */
+dx_error *dx_call_output(const dx_call *call, const char *path) DX_MUST_CHECK;
 
 /* argv[0] is an experiment file, the others are assignments. Rank 0 reads, all parse.  Collective */
 dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out) DX_MUST_CHECK;
@@ -44,8 +51,11 @@ typedef struct {
   char *file;            /* the checkpoint */
   char folder[2048];     /* of the run; "." for a checkpoint that stands elsewhere */
   int64_t step, floats;
+  uint64_t dataset_hash; /* of the data it was trained with; rank 0, elsewhere 0 */
   float *raw, *ema;      /* whole; ema NULL without */
 } dx_trained;
 dx_error *dx_call_trained(const dx_call *call, dx_trained *out) DX_MUST_CHECK; /* Collective */
 void dx_trained_free(dx_trained *t);
+/* Warn where p's data are others than those of the training.  Local; rank 0 speaks */
+void dx_trained_compare(const dx_trained *t, const dx_problem *p);
 #endif

@@ -173,8 +173,9 @@ static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[
 static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
 {
   const dx_spec *const s = &e->spec;
-  const char *key, *words = dx_train_config_wrong(&s->train, &key);
-  dx_error *err = words ? dx_keys_wrong(keys, key, "%s", words) : NULL;
+  const char *key;
+  char words[96];
+  dx_error *err = dx_train_config_wrong(&s->train, &key, words) ? dx_keys_wrong(keys, key, "%s", words) : NULL;
   dx_process p;
   dx_error *wrong = dx_process_create(&s->process, s->schedule, s->schedule_config,
                                       dx_objective_variance(&s->objective), &p);
@@ -290,6 +291,16 @@ int dx_all_sections(dx_section sections[DX_SECTIONS])
   return n;
 }
 
+static dx_error *no_kind_of_data(const char *name)
+{
+  const char *near = NULL;
+
+  for (int i = 0; dx_source_at(i); i++)
+    if (dx_text_near(name, dx_source_at(i)->name) >= 0) near = dx_source_at(i)->name;
+  return DX_FAIL(USAGE, "%s is no kind of data%s%s%s; diffx list shows them", name, near ? " (did you mean " : "",
+                 near ? near : "", near ? "?)" : "");
+}
+
 dx_error *dx_source_configure(const char *kind_name, char *const *assignments, int count, const dx_source **source,
                               void **config)
 {
@@ -299,7 +310,7 @@ dx_error *dx_source_configure(const char *kind_name, char *const *assignments, i
   void *into = NULL;
 
   *source = dx_source_find(kind_name);
-  if (!*source) return DX_FAIL(USAGE, "%s is no kind of data; diffx list shows them", kind_name);
+  if (!*source) return no_kind_of_data(kind_name);
   snprintf(text, sizeof text, "kind: %s\n", kind_name);
   DX_TRY(dx_keys_parse("data make", text, strlen(text), &keys));
   for (int i = 0; i < count; i++) DX_TRY_GOTO(err, out, dx_keys_assign(keys, assignments[i]));

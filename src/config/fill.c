@@ -338,7 +338,7 @@ static void chooser_of(const dx_section *s, char *key, size_t room)
   snprintf(key, room, "%.*s", (int)strcspn(words, ":"), words);
 }
 
-/* "model.kind: mlp or model.kind: unet (here exact)": all unchosen sections that know the key. */
+/* "model.kind: mlp or unet (here exact)": all unchosen sections that know the key. */
 static void put_owners(FILE *to, const report *r, const char *key)
 {
   char prefix[256], chooser[256], value[256];
@@ -351,8 +351,9 @@ static void put_owners(FILE *to, const report *r, const char *key)
     const dx_section *s = &r->sections[i];
 
     if (s->into || !s->only_with || strcmp(s->prefix, prefix) != 0 || !dx_option_find(s->options, leaf)) continue;
-    fprintf(to, "%s%s", n++ ? " or " : "only goes with ", s->only_with);
     chooser_of(s, chooser, sizeof chooser);
+    if (n++ == 0) fprintf(to, "only goes with %s", s->only_with);
+    else fprintf(to, " or%s", s->only_with + strlen(chooser) + 1);
   }
   if (n == 0) fputs("does not go with the other keys", to);
   else if ((o = find_row(r, chooser, true, &chosen))) {

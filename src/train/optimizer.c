@@ -4,6 +4,7 @@
 #include "train/optimizer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/math.h"
@@ -73,11 +74,17 @@ dx_adam dx_adam_of(const dx_train_config *c, int64_t done, double grad_factor)
   };
 }
 
-const char *dx_train_config_wrong(const dx_train_config *c, const char **key)
+bool dx_train_config_wrong(const dx_train_config *c, const char **key, char words[96])
 {
-  *key = "train.grain";
-  if (c->batch % c->grain) return "does not divide train.batch";
-  *key = "train.weight_decay";
-  if (c->weight_decay > 0 && strcmp(c->optimizer, "adamw")) return "needs train.optimizer: adamw";
-  return NULL;
+  if (c->batch % c->grain) {
+    *key = "train.batch";
+    snprintf(words, 96, "is %lld, no multiple of train.grain (%lld)", (long long)c->batch, (long long)c->grain);
+    return true;
+  }
+  if (c->weight_decay > 0 && strcmp(c->optimizer, "adamw")) {
+    *key = "train.weight_decay";
+    snprintf(words, 96, "is %g and needs train.optimizer: adamw (here %s)", c->weight_decay, c->optimizer);
+    return true;
+  }
+  return false;
 }

@@ -11,6 +11,6 @@ double dx_rate(const dx_train_config *c, int64_t done);
 double dx_clip_factor(double clip, double norm);
 /* The kernel's numbers for that step. */
 dx_adam dx_adam_of(const dx_train_config *c, int64_t done, double grad_factor);
-/* What one row of the table cannot see: NULL or the words for key `*key`. */
-const char *dx_train_config_wrong(const dx_train_config *c, const char **key);
+/* What one row of the table cannot see: false where all is well, else the words for key `*key`. */
+bool dx_train_config_wrong(const dx_train_config *c, const char **key, char words[96]);
 #endif

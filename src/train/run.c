@@ -45,6 +45,7 @@ typedef struct {
   dx_trainer *trainer;
   dx_record *record;         /* rank 0 */
   dx_lock *lock;             /* rank 0 */
+  bool lost;                 /* the lock is another job's now; rank 0 */
   FILE *log_file;            /* rank 0 */
   char checkpoints[3072], samples[3072];
   float *weights;            /* whole, for evaluation and sampling */
@@ -84,6 +85,21 @@ static dx_error *take_folder(run *r)
   return NULL;
 }
 
+/* Tell others that we are alive. */
+static void keep_folder(run *r)
+{
+  if (!lead(r) || dx_clock() - r->touch < TOUCH_SECONDS) return;
+  r->touch = dx_clock();
+  r->lost = r->lost || !dx_lock_touch(r->lock);
+}
+
+/* Before anything is written. Rank 0 */
+static dx_error *check_folder(const run *r)
+{
+  return r->lost ? DX_FAIL(IO, "%s: another job has taken this run over, since this one stood still for ten minutes; "
+                           "nothing more is written", r->spec->output) : NULL;
+}
+
 static bool stop_file_there(const run *r)
 {
   char path[4096];
@@ -94,16 +110,16 @@ static bool stop_file_there(const run *r)
 
 /* --- start and resume ------------------------------------------------------------------ */
 
-static dx_error *check_checkpoint(const run *r, const char *path)
+dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path)
 {
   dx_checkpoint_head h;
   dx_error *err = NULL;
 
   DX_TRY(dx_checkpoint_open(path, &h, NULL, NULL, NULL));
-  err = dx_error_in(r->spec->compatible(r->spec, h.settings), "%s", path);
-  if (!err && strcmp(h.kernels, r->team->kernels) && !r->spec->run.allow_other_bits)
+  err = dx_error_in(spec->compatible(spec, h.settings), "%s", path);
+  if (!err && strcmp(h.kernels, team->kernels) && !spec->run.allow_other_bits)
     err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits differ; set run.kernels, "
-                  "or run.allow_other_bits=true to go on all the same", path, h.kernels, r->team->kernels);
+                  "or run.allow_other_bits=true to go on all the same", path, h.kernels, team->kernels);
   dx_checkpoint_head_free(&h);
   return err;
 }
@@ -116,7 +132,7 @@ static dx_error *find_checkpoint(const run *r, char **path)
   *path = NULL;
   if (lead(r)) {
     err = dx_checkpoint_find(r->checkpoints, r->team->log, path);
-    if (!err && *path) err = check_checkpoint(r, *path);
+    if (!err && *path) err = dx_run_may_go_on(r->team, r->spec, *path);
   }
   DX_TRY(dx_comm_agree(r->team->comm, err));
   return dx_comm_broadcast_text(r->team->comm, path);
@@ -161,6 +177,14 @@ static dx_error *open_record(run *r)
   return dx_record_save(r->record);
 }
 
+dx_error *dx_run_check(const dx_problem *p)
+{
+  if (p->spec->evaluate.every >= 0 && p->info->count[DX_TEST] == 0)
+    return DX_FAIL(DATA, "%s has no test split, which evaluations need; give it one or set evaluate.every: never",
+                   p->info->name);
+  return NULL;
+}
+
 /* Folder, problem, trainer, checkpoint, record.  Collective */
 static dx_error *begin(run *r)
 {
@@ -170,6 +194,7 @@ static dx_error *begin(run *r)
 
   DX_TRY(dx_comm_agree(c, lead(r) ? take_folder(r) : NULL));
   DX_TRY(dx_problem_create(r->team, r->spec, &r->problem));
+  DX_TRY(dx_run_check(r->problem));
   DX_TRY(dx_trainer_create(r->problem, &r->trainer));
   r->weights = calloc((size_t)state(r)->floats + 1, sizeof *r->weights);
   DX_TRY(dx_comm_agree(c, r->weights ? NULL : DX_FAIL(INTERNAL, "no memory for a copy of the weights")));
@@ -245,6 +270,7 @@ static dx_error *look(run *r)
   const bool evaluating = due(r->spec->evaluate.every, step, last), sampling = due(r->spec->sample.every, step, last);
 
   if (!evaluating && !sampling) return NULL;
+  keep_folder(r);
   if (evaluating) DX_TRY(evaluate(r));
   if (sampling) DX_TRY(sample(r));
   return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
@@ -254,6 +280,7 @@ static dx_error *save(run *r)
 {
   dx_error *err;
 
+  DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? check_folder(r) : NULL));
   DX_TRY(dx_checkpoint_save(r->trainer, r->problem, r->checkpoints, r->spec->run.keep));
   r->saved = state(r)->step;
   r->save = dx_clock();
@@ -320,13 +347,10 @@ static dx_error *write_rows(run *r, const dx_step_info *info, bool row, bool by_
 {
   const double loss = mean_loss(r);
 
+  DX_TRY(check_folder(r));
   if (row) DX_TRY(write_row(r, info));
   if (by_t) DX_TRY(write_by_t(r));
   if (row) say_progress(r, info, loss);
-  if (dx_clock() - r->touch > TOUCH_SECONDS) {
-    dx_lock_touch(r->lock);
-    r->touch = dx_clock();
-  }
   if (dx_clock() - r->save > SAVE_SECONDS) {
     r->save = dx_clock();
     return dx_record_save(r->record);
@@ -350,6 +374,7 @@ static dx_error *step(run *r, bool *stop)
   const dx_train_config *const c = &r->spec->train;
   dx_step_info info;
 
+  keep_folder(r);
   DX_TRY(dx_trainer_step(r->trainer, wants_stop(r), &info));
   r->compute += info.compute;
   r->exchange += info.exchange;
@@ -395,6 +420,15 @@ static dx_error *loop(run *r)
   return NULL;
 }
 
+/* The error into the log file too; the screen gets it from main. */
+static void note_error(const run *r, const dx_error *err)
+{
+  dx_logger file = {.level = DX_LOG_WARN, .file = r->log_file};
+
+  if (err && r->log_file)
+    dx_log_say(&file, dx_error_code(err) == DX_E_STOPPED ? DX_LOG_WARN : DX_LOG_ERROR, "%s", dx_error_text(err));
+}
+
 static void end(run *r)
 {
   dx_record_close(r->record);
@@ -411,11 +445,24 @@ static dx_error *save_what_is(run *r, dx_error *err)
 {
   dx_error *second;
 
-  if (!err || !r->record) return err;
+  if (!err || !r->record || r->lost) return err;
   second = dx_record_save(r->record);
   if (second) dx_log_say(r->team->log, DX_LOG_WARN, "%s", dx_error_text(second));
   dx_error_free(second);
   return err;
+}
+
+/* After numbers went wrong: from where to go on. */
+static dx_error *name_checkpoint(const run *r, dx_error *err)
+{
+  dx_error *longer;
+
+  if (!err || dx_error_code(err) != DX_E_NUMERIC) return err;
+  if (r->saved < 0) longer = DX_FAIL(NUMERIC, "%s; there is no checkpoint yet", dx_error_text(err));
+  else longer = DX_FAIL(NUMERIC, "%s; the last good checkpoint stays: %s/step-%08lld.h5", dx_error_text(err),
+                        r->checkpoints, (long long)r->saved);
+  dx_error_free(err);
+  return longer;
 }
 
 dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
@@ -430,104 +477,9 @@ dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
   err = begin(&r);
   if (!err) err = loop(&r);
   err = save_what_is(&r, err);
+  err = name_checkpoint(&r, err);
   dx_watch_stop();
+  note_error(&r, err);
   end(&r);
-  return err;
-}
-
-/* --- --dry-run ----------------------------------------------------------------------------- */
-
-static void print_schedule(const dx_problem *p, dx_logger *log)
-{
-  const dx_process *const q = &p->process;
-  const int64_t T = q->timesteps, rows[] = {0, T / 2 - 1, T - 1};
-
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-    dx_log_say(log, DX_LOG_INFO, "  t = %-5lld beta %.6g  abar %.6g  log-SNR %.4g", (long long)rows[i] + 1,
-               q->beta[rows[i]], q->abar[rows[i]], dx_process_log_snr(q, rows[i] + 1));
-}
-
-/* Seconds of one forward pass of a grain on one thread, by trying. */
-static double time_forward(dx_problem *p, const float *w)
-{
-  const int64_t g = p->spec->evaluate.grain;
-  float *const x = calloc((size_t)(2 * g * p->dim), sizeof *x);
-  int32_t *const t = calloc((size_t)g, sizeof *t);
-  double best = 0;
-  dx_predictor predict;
-  dx_error *const err = dx_problem_predictor(p, w, g, &predict);
-
-  for (int64_t i = 0; t && i < g; i++) t[i] = 1;
-  for (int k = 0; k < 5 && x && t && !err; k++) {
-    const double begin = dx_clock();
-
-    predict.predict(predict.ctx, 0, g, t, x, x + g * p->dim);
-    const double taken = dx_clock() - begin;
-    if (k == 0 || taken < best) best = taken;
-  }
-  dx_error_free(err);
-  free(x);
-  free(t);
-  return best;
-}
-
-static int64_t times(int64_t every, int64_t steps)
-{
-  if (every < 0) return 0;
-  return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
-}
-
-static void print_plan(dx_problem *p, int ranks, const float *w)
-{
-  const dx_spec *const s = p->spec;
-  dx_logger *const log = p->team->log;
-  const dx_trainer_plan plan = dx_trainer_plan_of(p, ranks);
-  const int64_t floats = dx_problem_floats(p), workers = (int64_t)ranks * p->team->threads;
-  const int64_t T = p->process.timesteps, forwards = dx_evaluation_forwards(p), evaluations = times(s->evaluate.every, s->train.steps);
-  const double one = time_forward(p, w) / (double)s->evaluate.grain;
-  const double disk = (double)s->run.keep * (double)floats * 4 * (s->train.ema > 0 ? 4 : 3) +
-                      (double)(s->train.steps / s->train.log_every) * 80 + (double)(s->train.steps / s->train.by_t_every) * (double)T * 64 +
-                      (double)evaluations * (double)T * 120;
-  int64_t visits[T];
-  char words[32];
-
-  dx_log_say(log, DX_LOG_INFO, "parameters        %lld", (long long)(p->net ? dx_net_params(p->net)->numbers : 0));
-  dx_log_say(log, DX_LOG_INFO, "workers           %lld = %d ranks x %d threads, kernels %s", (long long)workers, ranks, p->team->threads, p->team->kernels);
-  dx_log_say(log, DX_LOG_INFO, "grains            %lld of %lld examples; %lld to %lld per worker; at most %d pieces per reduction",
-             (long long)plan.grains, (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains, plan.pieces);
-  dx_log_say(log, DX_LOG_INFO, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks", (double)plan.bytes / 1048576,
-             (double)plan.bytes / 1048576 * ranks);
-  dx_log_say(log, DX_LOG_INFO, "disk              %.1f MiB at the end", disk / 1048576);
-  dx_log_say(log, DX_LOG_INFO, "data              %s: %lld train, %lld test examples of %lld numbers", p->info->name,
-             (long long)p->info->count[DX_TRAIN], (long long)p->info->count[DX_TEST], (long long)p->dim);
-  dx_log_say(log, DX_LOG_INFO, "schedule          %s, T = %lld", s->process.schedule, (long long)T);
-  print_schedule(p, log);
-  dx_log_say(log, DX_LOG_INFO, "evaluations       %lld of %lld forwards each, about %s in all", (long long)evaluations,
-             (long long)forwards, dx_clock_words((double)evaluations * (double)forwards * one / (double)workers, words));
-  dx_log_say(log, DX_LOG_INFO, "samples           %lld drawings of %lld x %lld forwards each", (long long)times(s->sample.every, s->train.steps),
-             (long long)s->sample.count,
-             (long long)s->sampler->plan(s->sampler_config, &p->process, visits));
-  if (workers > plan.grains && s->train.steps > 0)
-    dx_log_say(log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle", (long long)workers,
-               (long long)plan.grains, (long long)(workers - plan.grains));
-}
-
-dx_error *dx_run_plan(const dx_team *team, const dx_spec *spec, int ranks)
-{
-  dx_problem *p = NULL;
-  float *w = NULL;
-  dx_error *err;
-
-  DX_TRY_GOTO(err, out, dx_problem_create(team, spec, &p));
-  w = calloc((size_t)dx_problem_floats(p) + 1, sizeof *w);
-  if (!w) {
-    err = DX_FAIL(INTERNAL, "no memory for the weights");
-    goto out;
-  }
-  dx_log_say(team->log, DX_LOG_INFO, "%s", spec->everything);
-  print_plan(p, ranks, w);
-out:
-  free(w);
-  dx_problem_destroy(p);
   return err;
 }

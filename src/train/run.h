@@ -2,6 +2,7 @@
 /* train/run.h - a run from start or resume to its end. */
 #ifndef DX_TRAIN_RUN_H
 #define DX_TRAIN_RUN_H
+#include <stdio.h>
 #include "train/problem.h"
 
 /* Make or take the run folder (spec->output), lock it, resume from its newest good checkpoint
@@ -9,7 +10,14 @@
    DX_E_STOPPED after a request to stop: the checkpoint is written.  Collective */
 dx_error *dx_run_train(const dx_team *team, const dx_spec *spec) DX_MUST_CHECK;
 
-/* Print the resolved experiment and what it would take on so many ranks of this rank's threads
-   (`--dry-run`) to the log.  Local: team->comm is alone */
-dx_error *dx_run_plan(const dx_team *team, const dx_spec *spec, int ranks) DX_MUST_CHECK;
+/* May a run of this spec go on from that checkpoint (same scientific settings, same kernels)?
+   DX_E_CONFIG says why not.  Local */
+dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path) DX_MUST_CHECK;
+/* What an experiment asks of its data, beyond what a problem needs.  Local */
+dx_error *dx_run_check(const dx_problem *p) DX_MUST_CHECK;
+
+/* plan.c: print the resolved experiment and what it would take on so many ranks of this rank's threads
+   (`--dry-run`), and check that its folder can be taken or gone on with. Writes no file.
+   Local: team->comm is alone */
+dx_error *dx_run_plan(const dx_team *team, const dx_spec *spec, int ranks, FILE *to) DX_MUST_CHECK;
 #endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/plan.c - what a run would take, without running it (--dry-run); see run.h. */
+#include "train/run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "io/file.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/trainer.h"
+
+static const double mib = 1048576;
+
+static void print_schedule(const dx_problem *p, FILE *to)
+{
+  const dx_process *const q = &p->process;
+  const int64_t T = q->timesteps, rows[] = {0, T / 2 - 1, T - 1};
+
+  fprintf(to, "schedule          %s, T = %lld\n", p->spec->process.schedule, (long long)T);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    fprintf(to, "  t = %-11lld beta %.6g  abar %.6g  log-SNR %.4g\n", (long long)rows[i] + 1, q->beta[rows[i]],
+            q->abar[rows[i]], dx_process_log_snr(q, rows[i] + 1));
+}
+
+/* Seconds of one forward pass of a grain on one thread, by trying; < 0 where memory is short. */
+static double time_forward(dx_problem *p)
+{
+  const int64_t g = p->spec->evaluate.grain, floats = dx_problem_floats(p);
+  float *const w = calloc((size_t)floats + 1, sizeof *w), *const x = calloc((size_t)(2 * g * p->dim), sizeof *x);
+  int32_t *const t = calloc((size_t)g, sizeof *t);
+  double best = -1;
+  dx_predictor predict;
+  dx_error *err = w && x && t ? NULL : DX_FAIL(INTERNAL, "no memory to time a forward pass");
+
+  /* numbers of everyday size: zeros or denormal ones could take another time */
+  for (int64_t i = 0; !err && i < floats; i++) w[i] = (float)(i % 7 - 3) * 0.05f;
+  for (int64_t i = 0; !err && i < g * p->dim; i++) x[i] = (float)(i % 5 - 2) * 0.5f;
+  for (int64_t i = 0; !err && i < g; i++) t[i] = 1;
+  if (!err) err = dx_problem_predictor(p, w, g, &predict);
+  for (int k = 0; k < 20 && !err; k++) {
+    const double begin = dx_clock();
+
+    predict.predict(predict.ctx, 0, g, t, x, x + g * p->dim);
+    const double taken = dx_clock() - begin;
+    if (k == 0 || taken < best) best = taken;
+  }
+  dx_error_free(err);
+  free(w);
+  free(x);
+  free(t);
+  return best;
+}
+
+/* How often something with this period is done in a whole run; every: 0 at the end, < 0 never. */
+static int64_t times(int64_t every, int64_t steps)
+{
+  if (every < 0) return 0;
+  return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
+}
+
+static void print_evaluations(dx_problem *p, int64_t workers, FILE *to)
+{
+  const dx_spec *const s = p->spec;
+  const int64_t n = times(s->evaluate.every, s->train.steps), forwards = n ? dx_evaluation_forwards(p) : 0;
+  const double one = time_forward(p) / (double)s->evaluate.grain;
+  const double seconds = (double)n * (double)forwards * one / (double)workers;
+  char words[32];
+
+  fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
+  if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(seconds, words), seconds / 3600);
+  fprintf(to, "\n");
+}
+
+static void print_samples(const dx_problem *p, FILE *to)
+{
+  const dx_spec *const s = p->spec;
+  int64_t *const visits = calloc((size_t)p->process.timesteps, sizeof *visits);
+
+  if (!visits) return; /* a line less */
+  fprintf(to, "samples           %lld drawings of %lld x %lld forwards each\n",
+          (long long)times(s->sample.every, s->train.steps), (long long)s->sample.count,
+          (long long)s->sampler->plan(s->sampler_config, &p->process, visits));
+  free(visits);
+}
+
+/* Checkpoints (and one that is being written), rows of the record. */
+static double disk_bytes(const dx_problem *p)
+{
+  const dx_spec *const s = p->spec;
+  const double T = (double)p->process.timesteps, steps = (double)s->train.steps;
+  const double vectors = (s->train.ema > 0 ? 4 : 3) * 4 * (double)dx_problem_floats(p);
+
+  return (double)(s->run.keep + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
+         2 * steps / (double)s->train.by_t_every * T * 32 +
+         3 * (double)times(s->evaluate.every, s->train.steps) * T * 40 +
+         (double)times(s->sample.every, s->train.steps) * (double)s->sample.count * (double)p->dim * 4 *
+         (double)(2 + s->sample.trajectory);
+}
+
+static void print_disk(const dx_problem *p, const char *folder, FILE *to)
+{
+  const double bytes = disk_bytes(p);
+  const int64_t room = dx_folder_free_bytes(folder);
+
+  fprintf(to, "disk              %.1f MiB at the end", bytes / mib);
+  if (room >= 0) fprintf(to, "; %.0f MiB are free", (double)room / mib);
+  fprintf(to, "\n");
+  if (room >= 0 && (double)room < bytes)
+    dx_log_say(p->team->log, DX_LOG_WARN, "%s: the run needs about %.1f MiB, but %.1f MiB are free", folder,
+               bytes / mib, (double)room / mib);
+}
+
+static void print_size(const dx_problem *p, int ranks, FILE *to)
+{
+  const dx_spec *const s = p->spec;
+  const dx_trainer_plan plan = dx_trainer_plan_of(p, ranks);
+  const int64_t workers = (int64_t)ranks * p->team->threads;
+
+  fprintf(to, "parameters        %lld\n", (long long)(p->net ? dx_net_params(p->net)->numbers : 0));
+  fprintf(to, "data              %s: %lld train, %lld test examples of %lld numbers\n", p->info->name,
+          (long long)p->info->count[DX_TRAIN], (long long)p->info->count[DX_TEST], (long long)p->dim);
+  fprintf(to, "workers           %lld = %d ranks x %d threads, kernels %s\n", (long long)workers, ranks,
+          p->team->threads, p->team->kernels);
+  fprintf(to, "grains            %lld of %lld examples; %lld to %lld per worker\n", (long long)plan.grains,
+          (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains);
+  fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
+  fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks\n",
+          (double)plan.bytes / mib, (double)plan.bytes / mib * ranks);
+  if (workers > plan.grains && s->train.steps > 0)
+    dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
+               (long long)workers, (long long)plan.grains, (long long)(workers - plan.grains));
+}
+
+/* The folder itself or the nearest one above it that is there; it must take new files. */
+static dx_error *standing_folder(const char *path, char *standing, size_t room)
+{
+  struct stat s;
+
+  snprintf(standing, room, "%s", path);
+  while (stat(standing, &s) && (errno == ENOENT || errno == ENOTDIR)) {
+    char *const slash = strrchr(standing, '/');
+
+    if (slash && slash > standing) *slash = '\0';
+    else snprintf(standing, room, "%s", slash ? "/" : ".");
+  }
+  if (stat(standing, &s)) return DX_FAIL(IO, "output: %s: %s", standing, strerror(errno));
+  if (!S_ISDIR(s.st_mode))
+    return DX_FAIL(IO, "output: cannot make the folder %s: %s is a file", path, standing);
+  if (access(standing, W_OK | X_OK)) return DX_FAIL(IO, "output: cannot write in %s: %s", standing, strerror(errno));
+  return NULL;
+}
+
+/* What stands in the run's folder, and whether this experiment may go on there. */
+static dx_error *print_folder(const dx_problem *p, FILE *to)
+{
+  const char *const output = p->spec->output;
+  char checkpoints[4096], who[2048], *path = NULL;
+  dx_error *err;
+
+  snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", output);
+  if (dx_lock_look(output, who, sizeof who) == DX_LOCK_HELD)
+    dx_log_say(p->team->log, DX_LOG_WARN, "%s is in use: %s", output, who);
+  DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, &path));
+  err = path ? dx_run_may_go_on(p->team, p->spec, path) : NULL;
+  if (!err && path) fprintf(to, "output            %s: goes on from %s\n", output, path);
+  else if (!err) fprintf(to, "output            %s: from the start\n", output);
+  free(path);
+  return err;
+}
+
+static dx_error *print_plan(dx_problem *p, int ranks, FILE *to)
+{
+  char standing[4096];
+
+  DX_TRY(dx_run_check(p));
+  DX_TRY(standing_folder(p->spec->output, standing, sizeof standing));
+  fprintf(to, "%s\n", p->spec->everything);
+  print_size(p, ranks, to);
+  print_disk(p, standing, to);
+  print_schedule(p, to);
+  print_evaluations(p, (int64_t)ranks * p->team->threads, to);
+  print_samples(p, to);
+  return print_folder(p, to);
+}
+
+dx_error *dx_run_plan(const dx_team *team, const dx_spec *spec, int ranks, FILE *to)
+{
+  dx_problem *p = NULL;
+  dx_error *err;
+
+  DX_TRY(dx_problem_create(team, spec, &p));
+  err = print_plan(p, ranks, to);
+  dx_problem_destroy(p);
+  return err;
+}
