@@ -14,9 +14,9 @@ static float element(int64_t leaf, int64_t i)
 
 static float by_definition(int64_t G, int64_t first, int level, int64_t i)
 {
-  const int64_t half = (int64_t)1 << (level - 1);
-
   if (level == 0) return element(first, i);
+
+  const int64_t half = (int64_t)1 << (level - 1);
   const float left = by_definition(G, first, level - 1, i);
   return first + half < G ? left + by_definition(G, first + half, level - 1, i) : left;
 }

@@ -10,9 +10,9 @@ enum { MOST = 41 };
 /* The definition, literally: the sum over leaves [first, first + 2^level). */
 static double by_definition(const double *x, int64_t count, int64_t first, int level)
 {
-  const int64_t half = (int64_t)1 << (level - 1);
-
   if (level == 0) return x[first];
+
+  const int64_t half = (int64_t)1 << (level - 1);
   const double left = by_definition(x, count, first, level - 1);
   return first + half < count ? left + by_definition(x, count, first + half, level - 1) : left;
 }
