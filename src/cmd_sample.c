@@ -15,6 +15,8 @@
 #include "train/checkpoint.h"
 #include "train/sample.h"
 
+enum { EXPERIMENT_MOST = 1 << 20 };
+
 void dx_trained_free(dx_trained *t)
 {
   dx_experiment_destroy(t->experiment);
@@ -74,6 +76,21 @@ static dx_error *no_checkpoint(dx_error *err)
   return err && dx_error_code(err) == DX_E_DATA ? dx_error_in(err, "no run folder and no good checkpoint") : err;
 }
 
+/* A run's own experiment file tells also what is no part of the answer, such as where the data are;
+   a checkpoint that stands elsewhere has its scientific settings alone. */
+static dx_error *read_settings(const dx_trained *t, char **settings)
+{
+  char path[4096], *whole;
+  size_t size;
+
+  snprintf(path, sizeof path, "%s/experiment.yaml", t->folder);
+  if (!strcmp(t->folder, ".") || !dx_file_exists(path)) return NULL;
+  DX_TRY(dx_file_read(path, EXPERIMENT_MOST, &whole, &size));
+  free(*settings);
+  *settings = whole;
+  return NULL;
+}
+
 /* Rank 0's part. */
 static dx_error *read_trained(const dx_call *call, dx_trained *t, char **settings)
 {
@@ -86,7 +103,7 @@ static dx_error *read_trained(const dx_call *call, dx_trained *t, char **setting
   *settings = h.settings;
   h.settings = NULL;
   dx_checkpoint_head_free(&h);
-  return NULL;
+  return read_settings(t, settings);
 }
 
 /* Rank 0's vector to all, allocated there.  Collective */
@@ -109,6 +126,7 @@ dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
 
   *out = (dx_trained){0};
   if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint must be given; diffx help tells more");
+  find_folder(call->argv[0], out->folder, sizeof out->folder);
   if (dx_comm_rank(c) == 0) err = read_trained(call, out, &settings);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   head[0] = out->step;
@@ -120,7 +138,6 @@ dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
   DX_TRY_GOTO(err, out, broadcast_vector(c, &out->raw, head[1]));
   if (head[2]) DX_TRY_GOTO(err, out, broadcast_vector(c, &out->ema, head[1]));
   DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &settings));
-  find_folder(call->argv[0], out->folder, sizeof out->folder);
   err = dx_experiment_create(call->argv[0], settings, strlen(settings), call->argv + 1, call->argc - 1,
                              &out->experiment);
 out:
@@ -152,7 +169,7 @@ dx_error *dx_cmd_sample(const dx_call *call_)
   const bool ema = t.ema && !strcmp(spec->sample.weights, "ema");
 
   if (to) snprintf(path, sizeof path, "%s", to);
-  else snprintf(path, sizeof path, "%s/samples/step-%08lld.h5", t.folder, (long long)t.step);
+  else snprintf(path, sizeof path, "%s/samples/drawn-%08lld.h5", t.folder, (long long)t.step);
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   dx_trained_compare(&t, p);

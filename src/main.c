@@ -10,7 +10,7 @@
 const dx_command dx_commands[] = {
   {"train", "mpiexec -n N diffx [train] EXPERIMENT.yaml [key=value ...] [--dry-run]",
    "train, or go on where the run stopped; --dry-run checks everything and shows what it would take", DX_MPI, dx_cmd_train},
-  {"sample", "diffx sample RUN|CHECKPOINT [-o FILE.h5] [key=value ...]", "draw samples from a trained model", DX_MPI,
+  {"sample", "diffx sample RUN|CHECKPOINT [-o FILE.h5] [key=value ...]", "draw samples from a trained model, into RUN/samples/drawn-NNNNNNNN.h5", DX_MPI,
    dx_cmd_sample},
   {"evaluate", "diffx evaluate RUN|CHECKPOINT [-o FILE.h5] [key=value ...]",
    "the bound of a trained model, term by term, as a record of its own", DX_MPI, dx_cmd_evaluate},
