@@ -30,6 +30,15 @@ static dx_error *write_array(dx_h5 *f, const char *path, dx_h5_type type, int64_
   return dx_h5_set_text(f, path, "checksum", sum);
 }
 
+static void print_shape(const dx_param_entry *e, char shape[96])
+{
+  int at = 0;
+
+  shape[0] = '\0';
+  for (int d = 0; d < e->dims; d++)
+    at += snprintf(shape + at, 96 - (size_t)at, d ? " %lld" : "%lld", (long long)e->dim[d]);
+}
+
 /* Names, places and shapes of the parameters, for readers of the file. */
 static dx_error *write_table(dx_h5 *f, const dx_params *p)
 {
@@ -39,11 +48,8 @@ static dx_error *write_table(dx_h5 *f, const dx_params *p)
     const dx_param_entry *const e = &p->entry[i];
     const dx_h5_info info = {.type = DX_H5_I64, .rank = 1, .dim = {2}};
     const int64_t where[2] = {e->where.at, e->where.n};
-    int at = 0;
 
-    shape[0] = '\0';
-    for (int d = 0; d < e->dims; d++)
-      at += snprintf(shape + at, sizeof shape - (size_t)at, d ? " %lld" : "%lld", (long long)e->dim[d]);
+    print_shape(e, shape);
     snprintf(path, sizeof path, "/parameters/%s", e->name);
     DX_TRY(dx_h5_write(f, path, &info, where, "floats", "first float and number of floats in the vectors", NULL));
     DX_TRY(dx_h5_set_text(f, path, "shape", shape));
@@ -296,6 +302,37 @@ out:
   dx_h5_close(f);
   dx_checkpoint_head_free(&h);
   for (int i = 0; i < 4; i++) free(whole[i]);
+  return err;
+}
+
+/* One parameter of ours as it stands in the file. */
+static dx_error *check_parameter(dx_h5 *f, const char *file, const dx_param_entry *e)
+{
+  char path[96], ours[96], *theirs = NULL;
+  dx_error *err = NULL;
+
+  snprintf(path, sizeof path, "/parameters/%s", e->name);
+  if (!dx_h5_has(f, path)) return DX_FAIL(DATA, "%s is of another model: it has no %s", file, e->name);
+  print_shape(e, ours);
+  DX_TRY(dx_h5_get_text(f, path, "shape", &theirs));
+  if (strcmp(ours, theirs))
+    err = DX_FAIL(DATA, "%s is of another model: its %s is [%s], this experiment's is [%s]", file, e->name, theirs, ours);
+  free(theirs);
+  return err;
+}
+
+dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_problem *p)
+{
+  const dx_params *const own = p->net ? dx_net_params(p->net) : NULL;
+  dx_error *err = NULL;
+  dx_h5 *f;
+
+  DX_TRY(dx_h5_open(path, &f));
+  for (int64_t i = 0; !err && own && i < own->count; i++) err = check_parameter(f, path, &own->entry[i]);
+  if (!err && floats != dx_problem_floats(p))
+    err = DX_FAIL(DATA, "%s is of another model: its parameters fill %lld floats, this experiment's %lld", path,
+                  (long long)floats, (long long)dx_problem_floats(p));
+  dx_h5_close(f);
   return err;
 }
 

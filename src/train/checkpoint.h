@@ -23,6 +23,9 @@ void dx_checkpoint_head_free(dx_checkpoint_head *h);
    (floats long each; *ema NULL where there is no average).  DX_E_DATA where damaged.  Local */
 dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float **raw, float **ema,
                              int64_t *floats) DX_MUST_CHECK;
+/* Are the parameters of a checkpoint (floats long) those of p's model, by name, place and shape?
+   DX_E_DATA tells the first that is not.  Local */
+dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_problem *p) DX_MUST_CHECK;
 /* The newest good checkpoint of a folder (malloc'd path), or *path = NULL where there is none.
    Damaged newer ones are told to log and passed over; if all are damaged, that is an error.  Local */
 dx_error *dx_checkpoint_find(const char *folder, dx_logger *log, char **path) DX_MUST_CHECK;

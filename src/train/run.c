@@ -150,9 +150,7 @@ static dx_error *start_from(const run *r, const char *from)
   if (lead(r)) {
     err = dx_checkpoint_resolve(from, r->team->log, &file);
     if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
-    if (!err && n != state(r)->floats)
-      err = DX_FAIL(DATA, "%s has %lld parameters, this model has %lld", file, (long long)n,
-                    (long long)state(r)->floats);
+    if (!err) err = dx_checkpoint_fits(file, n, r->problem);
     if (!err) memcpy(state(r)->w, raw, size);
     err = dx_error_in(err, "train.init_from");
   }
@@ -447,22 +445,25 @@ static dx_error *save_what_is(run *r, dx_error *err)
 
   if (!err || !r->record || r->lost) return err;
   second = dx_record_save(r->record);
-  if (second) dx_log_say(r->team->log, DX_LOG_WARN, "%s", dx_error_text(second));
+  if (second && dx_error_code(err) != DX_E_IO) dx_log_say(r->team->log, DX_LOG_WARN, "%s", dx_error_text(second));
   dx_error_free(second);
   return err;
 }
 
-/* After numbers went wrong: from where to go on. */
+/* What stands after a failure at work. */
 static dx_error *name_checkpoint(const run *r, dx_error *err)
 {
-  dx_error *longer;
+  const dx_code code = err ? dx_error_code(err) : DX_E_STOPPED;
+  char text[4096];
 
-  if (!err || dx_error_code(err) != DX_E_NUMERIC) return err;
-  if (r->saved < 0) longer = DX_FAIL(NUMERIC, "%s; there is no checkpoint yet", dx_error_text(err));
-  else longer = DX_FAIL(NUMERIC, "%s; the last good checkpoint stays: %s/step-%08lld.h5", dx_error_text(err),
-                        r->checkpoints, (long long)r->saved);
+  if (code != DX_E_NUMERIC && code != DX_E_IO) return err;
+  if (r->saved < 0 && code == DX_E_IO) return err;
+  if (r->saved < 0) snprintf(text, sizeof text, "%s; there is no checkpoint yet", dx_error_text(err));
+  else snprintf(text, sizeof text, "%s; the last good checkpoint stays: %s/step-%08lld.h5%s", dx_error_text(err),
+                r->checkpoints, (long long)r->saved,
+                code == DX_E_IO ? ", and the same command goes on from there once this is mended" : "");
   dx_error_free(err);
-  return longer;
+  return dx_error_copy(code, text);
 }
 
 dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
