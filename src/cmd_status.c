@@ -65,6 +65,14 @@ static void print_newest_checkpoint(const char *run)
   printf("checkpoint  %s\n", newest);
 }
 
+/* Steps per second since the session began, with its evaluations and checkpoints; NAN without a row. */
+static double speed_of(dx_h5 *f)
+{
+  const double done = last_of(f, "/train/step") - last_of(f, "/provenance/session_step");
+
+  return done > 0 ? done / last_of(f, "/timing/seconds") : NAN;
+}
+
 static void print_owner(const char *run)
 {
   char words[2048];
@@ -83,7 +91,7 @@ dx_error *dx_cmd_status(const dx_call *call)
   snprintf(path, sizeof path, "%s/metrics.h5", call->argv[0]);
   if (stat(path, &s)) return DX_FAIL(IO, "%s is no run folder: there is no metrics.h5 in it", call->argv[0]);
   DX_TRY(dx_h5_open(path, &f));
-  const double step = last_of(f, "/train/step"), steps = steps_of(f), rate = last_of(f, "/timing/examples_per_second");
+  const double step = last_of(f, "/train/step"), steps = steps_of(f), rate = speed_of(f);
   int64_t batch = 0;
   dx_error *err = dx_h5_get_int(f, "/", "examples_per_step", &batch);
 
@@ -91,8 +99,8 @@ dx_error *dx_cmd_status(const dx_call *call)
   else printf("step        %.0f of %.0f (%.1f%%)\n", step, steps, steps > 0 ? 100 * step / steps : 100);
   if (!isnan(step)) printf("loss        %.6f\n", last_of(f, "/train/loss"));
   if (!isnan(rate) && rate > 0) {
-    printf("speed       %.0f examples/s\n", rate);
-    printf("time left   %s\n", dx_clock_words((steps - step) * (double)batch / rate, words));
+    printf("speed       %.0f examples/s, %.3g steps/s\n", rate * (double)batch, rate);
+    printf("time left   %s\n", dx_clock_words((steps - step) / rate, words));
   }
   if (!isnan(last_of(f, "/kl/total_bits")))
     printf("bound       %.4f +- %.4f bits/dim at step %.0f\n", last_of(f, "/kl/total_bits"),
