@@ -51,7 +51,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   else snprintf(path, sizeof path, "%s/evaluation-%08lld.h5", t.folder, (long long)t.step);
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
-  dx_trained_compare(&t, p);
+  DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path));
   DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, &e));
   if (dx_comm_rank(call.comm) == 0) {

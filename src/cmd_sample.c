@@ -146,10 +146,15 @@ out:
   return err;
 }
 
-void dx_trained_compare(const dx_trained *t, const dx_problem *p)
+dx_error *dx_trained_compare(const dx_trained *t, const dx_problem *p)
 {
-  if (t->dataset_hash && t->dataset_hash != p->info->hash)
+  const dx_comm *const c = p->team->comm;
+  const bool lead = dx_comm_rank(c) == 0;
+
+  DX_TRY(dx_comm_agree(c, lead ? dx_checkpoint_fits(t->file, t->floats, p) : NULL));
+  if (lead && t->dataset_hash != p->info->hash)
     dx_log_say(p->team->log, DX_LOG_WARN, "the data are not those that %s was trained with", t->file);
+  return NULL;
 }
 
 dx_error *dx_cmd_sample(const dx_call *call_)
@@ -172,7 +177,7 @@ dx_error *dx_cmd_sample(const dx_call *call_)
   else snprintf(path, sizeof path, "%s/samples/drawn-%08lld.h5", t.folder, (long long)t.step);
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
-  dx_trained_compare(&t, p);
+  DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   if (to) DX_TRY_GOTO(err, out, dx_call_output(&call, path));
   if (!to && dx_comm_rank(call.comm) == 0) {
     char folder[4096];

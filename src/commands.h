@@ -56,6 +56,7 @@ typedef struct {
 } dx_trained;
 dx_error *dx_call_trained(const dx_call *call, dx_trained *out) DX_MUST_CHECK; /* Collective */
 void dx_trained_free(dx_trained *t);
-/* Warn where p's data are others than those of the training.  Local; rank 0 speaks */
-void dx_trained_compare(const dx_trained *t, const dx_problem *p);
+/* Refuse a problem p whose model is another one, warn where its data are others than those of the
+   training.  Collective */
+dx_error *dx_trained_compare(const dx_trained *t, const dx_problem *p) DX_MUST_CHECK;
 #endif
