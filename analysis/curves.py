@@ -22,10 +22,10 @@ def smooth(y, width):
 def draw_rows(ax, records, name, ylabel, title, log, width=None):
     """One column of the group train over the steps; raw values pale, their running mean on top."""
     positive, bad = True, 0
-    for i, r in enumerate(records):
-        step, y = r.array("train/step", None), r.array(f"train/{name}", None)
+    for r in records:
+        step, y = r.array("train/step"), r.array(f"train/{name}")
         w = len(y) // 40 if width is None else width
-        look = figure.look(i)
+        look = figure.look(r.place)
         if w > 1:
             ax.plot(step, y, color=look["color"], alpha=0.3, linewidth=0.6)
         ax.plot(step, smooth(y, w) if w > 1 else y, label=figure.plain(r.label), **look)
@@ -67,24 +67,25 @@ def _top(values):
 def draw_totals(ax, records, units):
     """The variational bound of every evaluation with bars of one standard error."""
     rows = []
-    for i, r in enumerate(records):
+    for r in records:
         if r.evaluations:
-            step, (y, e) = r.array("kl/step", None), r.total("total", units)
+            step, (y, e) = r.array("kl/step"), r.total("total", units)
             there = np.isfinite(y)
-            rows.append((i, r, step[there], y[there], np.nan_to_num(e[there])))
-    rows = [row for row in rows if len(row[3])]
+            rows.append((r, step[there], y[there], np.nan_to_num(e[there])))
+    rows = [row for row in rows if len(row[2])]
     ax.set_title("Variational bound on the test split")
     if not rows:
         return figure.say(ax, "no evaluation in the record")
-    top = _top([row[3] for row in rows])
-    for i, r, step, y, e in rows:
+    top = _top([row[2] for row in rows])
+    for i, (r, step, y, e) in enumerate(rows):
+        look = figure.look(r.place)
         ax.errorbar(step, y, yerr=e, capsize=2, marker="o", markersize=3, elinewidth=0.9,
-                    label=figure.plain(r.label), **figure.look(i))
+                    label=figure.plain(r.label), **look)
         if top is not None:
             for s, v in zip(step[y > top], y[y > top]):
-                ax.plot([s], [top], marker="^", color=figure.look(i)["color"], clip_on=False)
+                ax.plot([s], [top], marker="^", color=look["color"], clip_on=False)
                 ax.annotate(f"{v:.3g}", (s, top), xytext=(5, -1 - 8 * i), textcoords="offset points", fontsize=7,
-                            va="top", color=figure.look(i)["color"])
+                            va="top", color=look["color"])
     if top is not None:
         ax.set_ylim(top=top)
     ax.set_xlim(left=0)
@@ -102,7 +103,7 @@ def main(arguments):
     figure.check_out(a.out)
     records = record.open_records(a.runs, a.labels)
     for r in records:
-        if not len(r.array("train/step", None)):
+        if not r.rows("train"):
             raise record.RecordError(r.path, "no row of training in this record yet")
 
     fig, axes = figure.panels(2, 2)

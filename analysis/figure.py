@@ -76,7 +76,7 @@ def panels(rows, columns, size=PANEL, **more):
 
 
 def look(i):
-    """Colour and line style of run number i."""
+    """Colour and line style of the run in place i."""
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
 
 
@@ -93,11 +93,11 @@ def legend(ax, count):
 
 
 def log_axis(axis):
-    """A log scale whose numbers are plain where it spans few decades."""
+    """A log scale whose numbers are plain where they are short, and enough where it spans few decades."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
-    if 0 < low < high < low * 300:
-        steps = (1, 2, 5) if high > 8 * low else range(1, 10)
+    if 1e-4 < low < high < 1e5:
+        steps = (1,) if high > 300 * low else (1, 2, 5) if high > 8 * low else range(1, 10)
         axis.set_major_locator(matplotlib.ticker.LogLocator(subs=steps))
         axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
         axis.set_minor_formatter(matplotlib.ticker.NullFormatter())

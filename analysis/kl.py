@@ -11,11 +11,11 @@ from figure import UNIT_NAMES
 def closed_form(r, s2, units):
     """(T,) KL terms of the best possible network for data N(0, s2 I) in normalised units, with the
     schedule and variances that stand in the record. NaN for t = 1."""
-    abar = r.array("process/alpha_bar", r.timesteps)
+    abar = r.array("process/alpha_bar")
     before = np.append(1.0, abar[:-1])
-    beta = r.array("process/beta", r.timesteps)
-    posterior = r.array("process/posterior_variance", r.timesteps)
-    variance = r.array("process/variance", r.timesteps)
+    beta = r.array("process/beta")
+    posterior = r.array("process/posterior_variance")
+    variance = r.array("process/variance")
     mean_error = (beta / (1 - abar)) ** 2 * before * s2 * (1 - abar) / (abar * s2 + 1 - abar)
     kl = np.full(r.timesteps, np.nan)
     ratio = posterior[1:] / variance[1:]
@@ -27,20 +27,20 @@ def draw_terms(ax, terms, exact=None):
     """The KL terms on log axes with bands of one standard error. The decoder term may be negative
     and the prior is no step, so both are numbers beside their run's name."""
     lowest, highest = [], []
-    for i, k in enumerate(terms):
-        there = np.isfinite(k.term) & (k.term > 0) & (k.t > 1)
+    for k in terms:
+        look, there = figure.look(k.record.place), np.isfinite(k.term) & (k.term > 0) & (k.t > 1)
         t, y, e = k.t[there], k.term[there], k.stderr[there]
         sparse = {"marker": ".", "markersize": 3} if len(t) < 80 else {}
-        ax.plot(t, y, label=figure.plain(k.record.label), **figure.look(i), **sparse)
+        ax.plot(t, y, label=figure.plain(k.record.label), **look, **sparse)
         if not len(t):
             continue
         low = np.maximum(y - np.nan_to_num(e), y * 1e-3)
-        ax.fill_between(t, low, y + np.nan_to_num(e), color=figure.look(i)["color"], alpha=0.22, linewidth=0)
+        ax.fill_between(t, low, y + np.nan_to_num(e), color=look["color"], alpha=0.22, linewidth=0)
         lowest.append(y.min())
         highest.append((y + np.nan_to_num(e)).max())
     if exact is not None:
         ax.plot(terms[0].t, exact, color="#000000", linewidth=0.9, linestyle=":", label="closed form")
-    ax.set_xscale("log")
+    figure.log_axis(ax.xaxis)
     if lowest:
         ax.set_ylim(min(lowest) / 2, max(highest) * 1.6)
         figure.log_axis(ax.yaxis)
@@ -55,10 +55,9 @@ def draw_terms(ax, terms, exact=None):
 
 def draw_running_sum(ax, terms):
     """Bits sent by the reverse process once it has come down to t: the prior and the terms of all steps s >= t."""
-    for i, k in enumerate(terms):
-        rate = k.rate()
-        ax.plot(k.t[1:], rate[1:], label=figure.plain(k.record.label), **figure.look(i))
-    ax.set_xscale("log")
+    for k in terms:
+        ax.plot(k.t[1:], k.rate()[1:], label=figure.plain(k.record.label), **figure.look(k.record.place))
+    figure.log_axis(ax.xaxis)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("timestep $t$")
     prior = "L_T + " if terms[0].prior else ""

@@ -48,7 +48,7 @@ def _outside(ax, points, limits, few=0.0):
                 fontsize=7, color="#444444", bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1})
 
 
-def draw_scatter(ax, s, axes=(0, 1), colour=figure.COLOURS[1], limits=None):
+def draw_scatter(ax, s, axes=(0, 1), colour=figure.COLOURS[0], limits=None):
     """Samples over rows of the test split."""
     x, reference = flat(s, s.x, axes), flat(s, s.reference, axes)
     limits = limits or window(reference if len(reference) else x)
@@ -69,15 +69,18 @@ def pick(count, wanted):
 
 
 def trajectory_window(all_samples, axes=(0, 1)):
-    """Limits that hold the noise at the start and the points at the end of all."""
-    ends = [flat(s, s.trajectory[[np.argmax(s.trajectory_t), np.argmin(s.trajectory_t)]], axes) for s in all_samples]
-    return window(np.concatenate([e.reshape(-1, 2) for e in ends]))
+    """Limits that hold the noise at the start and the data (where not kept, the points at the end) of all."""
+    ends = []
+    for s in all_samples:
+        end = s.reference if len(s.reference) else s.trajectory[np.argmin(s.trajectory_t)]
+        ends += [flat(s, s.trajectory[np.argmax(s.trajectory_t)], axes), flat(s, end, axes)]
+    return window(np.concatenate(ends))
 
 
-def draw_trajectory(panels, s, limits, axes=(0, 1), colour=figure.COLOURS[1]):
-    """Snapshots x_t in order of the reverse process, all in the same window; as many as there are panels."""
+def draw_trajectory(panels, s, limits, axes=(0, 1), colour=figure.COLOURS[0], wanted=None):
+    """Snapshots x_t in order of the reverse process, all in the same window; wanted: how many, else one a panel."""
     path, order = flat(s, s.trajectory, axes), np.argsort(-s.trajectory_t, kind="stable")
-    shown = [order[i] for i in pick(len(order), len(panels))]
+    shown = [order[i] for i in pick(len(order), wanted or len(panels))]
     for ax, k in zip(panels, shown):
         size = 4.0 * min(1.0, (1500 / max(len(path[k]), 1)) ** 0.5)
         ax.scatter(*path[k].T, s=size, color=colour, alpha=0.7, linewidths=0)
@@ -115,7 +118,6 @@ def main(arguments):
     figure.check_out(a.out)
     samples = [record.open_samples(r, a.step) for r in a.runs]
     label_rows(samples, a.labels, a.runs)
-    colours = figure.COLOURS[1:] + figure.COLOURS[:1]
 
     if a.trajectory:
         for s in samples:
@@ -126,18 +128,18 @@ def main(arguments):
         limits = trajectory_window(samples, axes)
         for i, s in enumerate(samples):
             row = panels[i * columns:(i + 1) * columns]
-            draw_trajectory(row, s, limits, axes, colours[i % len(colours)])
+            draw_trajectory(row, s, limits, axes, figure.look(i)["color"])
             if len(samples) > 1:
                 row[0].set_ylabel(figure.plain(s.label))
     else:
         columns = min(len(samples), 3)
         fig, panels = figure.panels(-(-len(samples) // columns), columns, (3.5, 3.6))
-        reference = flat(samples[0], samples[0].reference, axes)
+        reference = np.concatenate([flat(s, s.reference, axes) for s in samples])
         limits = window(reference) if len(reference) else None
         for ax in panels[len(samples):]:
             ax.set_axis_off()
         for i, (ax, s) in enumerate(zip(panels, samples)):
-            draw_scatter(ax, s, axes, colours[i % len(colours)], limits)
+            draw_scatter(ax, s, axes, figure.look(i)["color"], limits)
     figure.save(fig, a.out, a.dpi)
 
 

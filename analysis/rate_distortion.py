@@ -26,8 +26,7 @@ def table(k, rows):
 def draw_distortion(ax, terms):
     _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.distortion()))
     ax.set_xlabel("reverse steps $T - t + 1$")
-    ax.set_ylabel("RMSE of $x_0$ [data units]")
-    ax.set_title("Distortion")
+    ax.set_title("Distortion" + _distortion_axis(ax, terms))
 
 
 def draw_rate(ax, terms):
@@ -40,15 +39,26 @@ def draw_rate(ax, terms):
 def draw_both(ax, terms):
     _draw(ax, terms, lambda k: (k.rate(), k.distortion()))
     ax.set_xlabel(f"rate [{UNIT_NAMES[terms[0].units]}]")
+    ax.set_title("Distortion against rate" + _distortion_axis(ax, terms))
+
+
+def _distortion_axis(ax, terms):
+    """Without clipping x0hat may be far off at large t; that must not hide the rest of the curve.
+    What the title must add."""
     ax.set_ylabel("RMSE of $x_0$ [data units]")
-    ax.set_title("Distortion against rate")
+    high = max((np.nanmax(k.distortion()) for k in terms if np.isfinite(k.distortion()).any()), default=0.0)
+    top = 4 * max(abs(k.record.scale) for k in terms)
+    if high > top > 0:
+        ax.set_ylim(top=top)
+        return f" (up to {high:.3g})"
+    return ""
 
 
 def _draw(ax, terms, curve):
-    for i, k in enumerate(terms):
+    for k in terms:
         x, y = curve(k)
         there = np.isfinite(x) & np.isfinite(y)
-        ax.plot(x[there], y[there], label=figure.plain(k.record.label), **figure.look(i))
+        ax.plot(x[there], y[there], label=figure.plain(k.record.label), **figure.look(k.record.place))
     ax.set_ylim(bottom=0)
     ax.set_xlim(left=0)
     figure.legend(ax, len(terms))
@@ -95,7 +105,7 @@ def main(arguments):
         print_table(k, a.rows)
     if a.csv:
         write_csv(a.csv, terms)
-    fig, axes = figure.panels(1, 3, (2.9, 2.5))
+    fig, axes = figure.panels(1, 3, (3.0, 2.5))
     draw_distortion(axes[0], terms)
     draw_rate(axes[1], terms)
     draw_both(axes[2], terms)

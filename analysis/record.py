@@ -94,7 +94,7 @@ class _File:
         return name in self._h5 and isinstance(self._h5[name], h5py.Dataset)
 
     def array(self, name, *shape):
-        """A dataset as an array; shape, where given, is demanded (None: any length)."""
+        """A dataset of numbers as floats; shape, where given, is demanded (None: any length)."""
         if not self.has(name):
             raise RecordError(self.path, f"dataset {name} is missing")
         try:
@@ -102,11 +102,13 @@ class _File:
         except OSError as e:
             raise RecordError(self.path, f"dataset {name} cannot be read ({e})") from None
         values = np.asarray(values)
+        if values.dtype.kind not in "fiu":
+            raise RecordError(self.path, f"{name} holds no numbers")
         if shape and (values.ndim != len(shape)
                       or any(w is not None and w != n for w, n in zip(shape, values.shape))):
             wanted = ", ".join("*" if w is None else str(w) for w in shape)
-            raise RecordError(self.path, f"{name} is {values.shape}, wanted is ({wanted})")
-        return values.astype(float) if values.dtype.kind in "fiu" else values
+            raise RecordError(self.path, f"{name} is ({', '.join(map(str, values.shape))}), wanted is ({wanted})")
+        return values.astype(float)
 
     def describe(self):
         """(name, shape, units, description) of every dataset, in order of name."""
@@ -125,6 +127,13 @@ class _File:
 
 # --- the record -----------------------------------------------------------
 
+# What the figures read. Each dataset has a row per row of its group's step, those of BY_T also T columns.
+BY_ROW = {"train": ("loss", "grad_norm", "rate"), "train_by_t": (), "timing": ("examples_per_second",),
+          "kl": ("examples", "ema") + tuple(n + e for n in ("prior", "decoder", "total") for e in ("", "_stderr"))}
+BY_T = {"kl": ("vb", "vb_stderr", "x0_mse", "count"), "train_by_t": ("kl", "x0_mse", "count"),
+        "process": ("beta", "alpha_bar", "posterior_variance", "variance")}
+
+
 class Terms:
     """The terms of the bound at one step of training, in bits/dim or nats.
 
@@ -139,10 +148,10 @@ class Terms:
         self.record, self.units = record, units
         self.step = int(record.array(f"{group}/step")[row])
         self.t = np.arange(1, T + 1)
-        self.term = record.array("kl/vb" if kl else "train_by_t/kl", None, T)[row] / f
-        self.stderr = record.array("kl/vb_stderr", None, T)[row] / f if kl else np.full(T, np.nan)
-        self.x0_mse = record.array(f"{group}/x0_mse", None, T)[row]
-        self.count = record.array(f"{group}/count", None, T)[row]
+        self.term = record.array("kl/vb" if kl else "train_by_t/kl")[row] / f
+        self.stderr = record.array("kl/vb_stderr")[row] / f if kl else np.full(T, np.nan)
+        self.x0_mse = record.array(f"{group}/x0_mse")[row]
+        self.count = record.array(f"{group}/count")[row]
         self.prior = self.decoder = self.total = self.examples = None
         self.weights = "raw"
         if kl:
@@ -193,6 +202,7 @@ class Record(_File):
     def __init__(self, path):
         super().__init__(path, "record")
         self.label = self.name = self.attr("name", "") or os.path.basename(os.path.dirname(os.path.abspath(path)))
+        self.place = 0  # among the runs of a figure: gives its colour
         self.folder = os.path.dirname(path) or "."
         self.dimension = int(self.number("dimension"))
         self.timesteps = int(self.number("timesteps"))
@@ -202,6 +212,20 @@ class Record(_File):
         self.scale = self.number("scale", 1.0)
         self.experiment = self.attr("experiment", "")
 
+    def array(self, name, *shape):
+        group, _, member = name.partition("/")
+        if member == "step":
+            shape = (None,)
+        elif group == "process" and member in BY_T[group]:
+            shape = (self.timesteps,)
+        elif member in BY_ROW.get(group, ()) + BY_T.get(group, ()):
+            shape = (self.rows(group),) + ((self.timesteps,) if member in BY_T.get(group, ()) else ())
+        return super().array(name, *shape)
+
+    def rows(self, group):
+        """How many rows a group has; 0 where it is not there."""
+        return len(self.array(f"{group}/step")) if self.has(f"{group}/step") else 0
+
     def units_factor(self, units):
         """What nats are divided by."""
         return self.dimension * math.log(2) if units == "bits" else 1.0
@@ -209,7 +233,7 @@ class Record(_File):
     @property
     def evaluations(self):
         """How many evaluations the record holds."""
-        return len(self.array("kl/step")) if self.has("kl/step") else 0
+        return self.rows("kl")
 
     def total(self, name, units, row=slice(None)):
         """(value, standard error) of prior, decoder or total, of one or all evaluations."""
@@ -225,7 +249,7 @@ class Record(_File):
 
     def window(self, step=None, units="bits"):
         """The terms seen while training, in the last window that has any, or that ended at step."""
-        if not self.has("train_by_t/step") or not len(self.array("train_by_t/step")):
+        if not self.rows("train_by_t"):
             raise RecordError(self.path, "no window of training losses by t in this record yet")
         return Terms(self, "train_by_t", self._row("train_by_t", step, "window"), units)
 
@@ -289,8 +313,8 @@ def open_records(runs, labels=None):
         choices = ([r.name for r in records], [os.path.basename(os.path.abspath(p)) for p in paths], list(runs),
                    [f"{r} ({i + 1})" for i, r in enumerate(runs)])
         names = next(c for c in choices if len(set(c)) == len(c))
-    for r, name in zip(records, names):
-        r.label = name
+    for place, (r, name) in enumerate(zip(records, names)):
+        r.label, r.place = name, place
     return records
 
 
