@@ -17,19 +17,19 @@ import numpy as np
 
 def schedule(T):
     """Linear betas with DDPM's end points, and all that follows from them; index 0 is t = 1."""
-    beta = np.linspace(1e-4 * 1000 / T, 0.02 * 1000 / T, T)
+    beta = np.minimum(np.linspace(1e-4 * 1000 / T, 0.02 * 1000 / T, T), 0.9)
     abar = np.cumprod(1 - beta)
     before = np.append(1.0, abar[:-1])
     posterior = beta * (1 - before) / (1 - abar)
     return {"beta": beta, "alpha_bar": abar, "posterior_variance": posterior,
-            "variance": np.append(posterior[1], beta[1:]), "c1": beta * np.sqrt(before) / (1 - abar)}
+            "variance": np.append(posterior[min(1, T - 1)], beta[1:]), "c1": beta * np.sqrt(before) / (1 - abar)}
 
 
 def closed_form(p, D, s2, scale):
     """(T,) terms in nats with the optimal decoder variance, the prior, and E|x0 - x0hat|^2 / D."""
     abar, v = p["alpha_bar"], s2 * (1 - p["alpha_bar"]) / (p["alpha_bar"] * s2 + 1 - p["alpha_bar"])
     ratio, gap = p["posterior_variance"] / p["variance"], p["c1"] ** 2 * v / p["variance"]
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # log 0 at t = 1, replaced by the decoder term
         term = D / 2 * (-1 - np.log(ratio) + ratio + gap)
     term[0] = D / 2 * math.log(2 * math.pi * math.e * v[0]) + D * math.log(scale)
     prior = D / 2 * (-math.log(1 - abar[-1]) - abar[-1] + abar[-1] * s2)

@@ -1,0 +1,224 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The scripts of analysis/ on made-up runs: numbers against formulas, pictures, the page, wrong input.
+python=${PYTHON:-python3}
+top=${srcdir:-.}
+if ! "$python" -c 'import h5py, numpy, matplotlib' 2>/dev/null; then
+  echo "1..0 # SKIP $python has no h5py, numpy or matplotlib (PYTHON names another)"
+  exit 0
+fi
+dir=$(mktemp -d) || exit 99
+trap 'rm -rf "$dir"' EXIT
+PYTHONDONTWRITEBYTECODE=1 MPLBACKEND=Agg
+export PYTHONDONTWRITEBYTECODE MPLBACKEND dir
+
+n=0
+say() {                          # say NAME STATUS: 0 is good; what $dir/err holds is shown else
+  n=$((n + 1))
+  if test "$2" -eq 0; then echo "ok $n - $1"; else
+    echo "not ok $n - $1"; sed 's/^/# /' "$dir/err"; fi
+}
+draw() { "$python" "$top/analysis/$1" $2 >"$dir/out" 2>"$dir/err"; }          # words of $2 are arguments
+drawn() { draw "$2" "$3" && test ! -s "$dir/err"; say "$1" $?; }              # succeeds in silence
+holds() { "$python" - >"$dir/err" 2>&1; say "$1" $?; }                        # a Python program on stdin
+refused() {                      # refused NAME STATUS WORDS SCRIPT ARGUMENTS: one line on stderr with these words
+  draw "$4" "$5"; test $? -eq "$2" && test "$(wc -l <"$dir/err")" -eq 1 && grep -qF -- "$3" "$dir/err"
+  say "refused: $1" $?
+}
+make_run() { "$python" "$top/tests/make_record.py" "$dir/$1" $2 2>"$dir/err" || { say "make_record $1" 1; exit 1; }; }
+
+make_run good "--noiseless --name good"
+make_run other "--seed 2 --worse 0.4 --name other --rate 5e-4"
+make_run subset "--subset 50 --examples 40 --name subset"
+make_run early "--evaluations 0 --no-samples --nan --name early"
+make_run newer "--format 2"
+make_run short "--timesteps 2"
+make_run image "--modality image --dimension 12"
+g=$dir/good o=$dir/other
+
+for s in record kl curves rate_distortion points report; do
+  draw $s.py --help && grep -q '^usage:' "$dir/out"; say "$s.py --help" $?
+done
+
+drawn "kl: one run" kl.py "$g -o $dir/kl.png --dpi 100"
+drawn "kl: closed form beside it" kl.py "$g --gaussian 1 -o $dir/exact.svg"
+cp "$dir/out" "$dir/kl.txt"
+drawn "kl: three runs, nats" kl.py "$g $o $dir/subset --units nats -o $dir/kl.pdf"
+grep -q 'KL terms were not evaluated' "$dir/out"; say "kl: terms not evaluated are said" $?
+drawn "kl: an earlier evaluation" kl.py "$o --step 3125 -o $dir/kl3125.png"
+grep -q 'step 3125' "$dir/out"; say "kl: it is the one asked for" $?
+drawn "kl: terms seen in training, no evaluation needed" kl.py "$dir/early --training -o $dir/training.png"
+drawn "kl: T = 2" kl.py "$dir/short -o $dir/short.png"
+drawn "curves: two runs" curves.py "$g $o -o $dir/curves.png --dpi 100"
+drawn "curves: NaN losses, no evaluation" curves.py "$dir/early -o $dir/early.svg"
+drawn "rate_distortion: two runs" rate_distortion.py "$g $o -o $dir/rd.png --dpi 100 --csv $dir/rd.csv"
+cp "$dir/out" "$dir/rd.txt"
+drawn "points: samples over data" points.py "$g -o $dir/points.png --dpi 100"
+drawn "points: reverse process" points.py "$g --trajectory -o $dir/path.png --dpi 100"
+drawn "points: a sample file, two runs" points.py "$g/samples/step-00015625.h5 $o -o $dir/points.pdf"
+drawn "record: lists the datasets" record.py "$g"
+grep -Eq 'kl/vb_stderr +5x1000 +nats' "$dir/out"; say "record: shape and unit" $?
+
+holds "pictures have the size asked for" <<'END'
+import os, struct
+want = {"kl": (700, 284), "curves": (700, 540), "rd": (900, 250), "points": (350, 360), "path": (960, 180)}
+for name, size in want.items():
+    data = open(f"{os.environ['dir']}/{name}.png", "rb").read()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n", name
+    assert struct.unpack(">II", data[16:24]) == size, (name, struct.unpack(">II", data[16:24]))
+END
+holds "pdf and svg are what they say" <<'END'
+import os, xml.etree.ElementTree as xml
+for name in ("kl", "points"):
+    assert open(f"{os.environ['dir']}/{name}.pdf", "rb").read(5) == b"%PDF-"
+for name in ("exact", "early"):
+    assert xml.parse(f"{os.environ['dir']}/{name}.svg").getroot().tag.endswith("svg")
+END
+
+# For data N(0, I) and sigma_t^2 = beta_t the terms telescope:
+# L_{t-1} = 1/2 log2((1 - abar_t) / (1 - abar_{t-1})) bits/dim, and E|x_0 - x0hat|^2 / D = 1 - abar_t.
+cat >"$dir/oracle.py" <<'END'
+from math import log, log2, sqrt
+T, scale = 1000, 2.5
+abar = [1.0]
+for i in range(T):
+    abar.append(abar[-1] * (1 - (1e-4 + (0.02 - 1e-4) * i / (T - 1))))
+prior = -0.5 * log2(1 - abar[T])
+def steps(first, last):         # the sum of L_{t-1} over t = first..last
+    return 0.5 * log2((1 - abar[last]) / (1 - abar[first - 1]))
+def rate(t):
+    return prior + steps(max(t, 2), T)
+def rmse(t):
+    return scale * sqrt(1 - abar[t])
+END
+PYTHONPATH=$dir; export PYTHONPATH
+holds "the formulas give the tables of the analytic oracle" <<'END'
+from oracle import *
+assert abs(rate(1) - (6.643827077 + 2.911e-05)) < 1e-8 and abs(abar[501] - .0777966583650239) < 1e-14
+END
+holds "rate_distortion: ten rows like DDPM's table 4" <<'END'
+import os
+from oracle import *
+rows = open(os.environ["dir"] + "/rd.txt").read().splitlines()
+assert rows[0].startswith("good, step 15625"), rows[0]
+assert rows[1].split()[:7] == "T - t + 1 rate [bits/dim]".split(), rows[1]
+for row, n in zip(rows[2:12], range(1000, 0, -100)):
+    count, r, d = row.split()
+    t = T - n + 1
+    assert int(count) == n and abs(float(r) - rate(t)) < 6e-6 and abs(float(d) - rmse(t)) < 6e-6, (row, rate(t), rmse(t))
+END
+holds "rate_distortion: --csv has every t in both units" <<'END'
+import csv, os
+from oracle import *
+rows = [r for r in csv.DictReader(open(os.environ["dir"] + "/rd.csv")) if r["run"] == "good"]
+assert [int(r["t"]) for r in rows] == list(range(1, T + 1))
+for t, r in enumerate(rows, 1):
+    assert abs(float(r["rate_bits_per_dim"]) - rate(t)) < 1e-7 * (1 + rate(t)), (t, r)
+    assert abs(float(r["rate_nats"]) - 2 * log(2) * rate(t)) < 1e-7 * (1 + rate(t)), (t, r)
+    assert abs(float(r["rmse"]) - rmse(t)) < 1e-7 and int(r["T-t+1"]) == T - t + 1, (t, r)
+END
+holds "kl: shares of the decades, prior and negative decoder term as numbers" <<'END'
+import os, re
+from oracle import *
+text = open(os.environ["dir"] + "/kl.txt").read()
+for first, last in ((2, 10), (11, 100), (101, 1000)):
+    value, share = re.search(rf"t = {first}\.\.{last} +(\S+) +(\S+) %", text).groups()
+    assert abs(float(value) - steps(first, last)) < 6e-6, (value, steps(first, last))
+    assert abs(float(share) - 100 * steps(first, last) / rate(1)) < 0.06
+assert abs(float(re.search(r"prior L_T +(\S+)", text).group(1)) - prior) < 1e-9
+assert abs(float(re.search(r"decoder L_0 +(\S+)", text).group(1)) - (-4.596760605 + log2(scale))) < 1e-4
+END
+holds "record: by-t terms, settings, differences" <<END
+import sys; sys.path.insert(0, "$top/analysis")
+import numpy as np, record
+from oracle import *
+a, b = record.open_records(["$g", "$o/metrics.h5"])
+k = a.evaluation()
+assert abs(k.term[500] - 6.186605e-04) < 1e-9 and k.t[0] == 1 and k.examples == 2000 and k.weights == "averaged"
+assert abs(k.total[0] - k.decoder[0] - k.rate()[0]) < 1e-9
+assert record.differences([a, b]) == [("name", ["good", "other"]), ("train.rate", ["0.001", "0.0005"])]
+s = a.settings()
+assert s["data.noise"] == "0.2" and s["model.hidden"] == "[128, 128]" and s["process.variance"] == "fixed-large", s
+assert record.flatten("a: {b: [1, 2], c: {d: 'x, y'}}\ne:\n  - 1\n  - 2\nf: 1\n") == {
+    "a.b": "[1, 2]", "a.c.d": "x, y", "e": "1, 2", "f": "1"}, record.flatten("e:\n  - 1\n")
+k.term[100:103] = np.nan
+assert k.missing == 3 and abs(k.rate()[0] / rate(1) - 1) < 1e-6
+facts, sessions = a.provenance()
+assert facts["commit"] == "c2f53c8" and sessions[1]["ranks"] == 3 and sessions[1]["host"] == "node02"
+END
+
+drawn "report: three runs" report.py "$g $o $dir/subset -o $dir/report.html"
+cp "$dir/report.html" "$dir/again.html"
+drawn "report: again" report.py "$g $o $dir/subset -o $dir/report.html"
+cmp "$dir/report.html" "$dir/again.html" >"$dir/err" 2>&1; say "report: equal records, equal bytes" $?
+drawn "report: a run that has just begun, images, odd names" \
+  report.py "$dir/early $dir/image -o $dir/odd.html --labels <b>&\"x',\$a_b"
+holds "report: valid structure, alone, images with words" <<'END'
+import base64, os, re
+from html.parser import HTMLParser
+EMPTY = {"meta", "img", "br", "hr", "link", "input"}
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__(); self.open, self.ids, self.links, self.tags, self.images = [], [], [], [], 0
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs); self.tags.append(tag)
+        assert len(a) == len(attrs), f"attribute twice in {tag}"
+        if tag not in EMPTY: self.open.append(tag)
+        if "id" in a: self.ids.append(a["id"])
+        for key in ("src", "href", "srcset", "action", "data", "poster"):
+            if key in a:
+                assert a[key].startswith(("#", "data:image/")), f"{tag} {key}={a[key][:60]}"
+                if a[key].startswith("#"): self.links.append(a[key][1:])
+        if tag == "img":
+            self.images += 1
+            assert len(a.get("alt", "")) > 15, "image without words"
+            picture = base64.b64decode(a["src"].split(",", 1)[1], validate=True)
+            assert picture.startswith((b"\x89PNG", b"<?xml")), picture[:20]
+            assert not re.search(rb'(?:href|src)="(?!#)', picture), "a picture that asks for more"
+        if tag == "html": assert a.get("lang")
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> out of place"
+for name, images in (("report", 15), ("odd", 9)):
+    text = open(f"{os.environ['dir']}/{name}.html", encoding="utf-8").read()
+    p = Page(); p.feed(text); p.close()
+    assert text.startswith("<!DOCTYPE html>") and not p.open and len(set(p.ids)) == len(p.ids)
+    assert set(p.links) <= set(p.ids), set(p.links) - set(p.ids)
+    assert p.tags.count("h1") == 1 and p.tags.count("title") == 1 and "viewport" in text
+    assert not {"script", "link", "iframe", "object"} & set(p.tags) and "url(" not in text and "@import" not in text
+    assert p.images == images, (name, p.images)
+END
+holds "report: numbers, differences, warnings" <<'END'
+import os, re
+from oracle import *
+text = open(os.environ["dir"] + "/report.html", encoding="utf-8").read()
+plain = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text))
+assert f" 1000 {rate(1):.5f} {rmse(1):.5f} " in plain and f" 500 {rate(501):.5f} {rmse(501):.5f} " in plain
+assert f"{2.047095585 + log2(scale):.3f} ± 0.031" in plain, "total with its standard error"
+assert " train.rate 0.001 0.0005 0.001 " in plain and "node02" in plain and "KL terms were not evaluated" in plain
+odd = open(os.environ["dir"] + "/odd.html", encoding="utf-8").read()
+assert "no evaluation in its record" in odd and "rows of the training loss are not finite" in odd
+assert "<b>" not in odd and "&lt;b&gt;&amp;&quot;x&#x27;" in odd
+END
+
+echo text >"$dir/text.h5"; : >"$dir/empty.h5"; mkdir "$dir/bare"
+head -c 20000 "$g/metrics.h5" >"$dir/cut.h5"
+"$python" -c "import h5py; h5py.File('$dir/foreign.h5', 'w').create_dataset('x', data=[1])"
+refused "no such run" 4 "nowhere: no such run folder" kl.py "$dir/nowhere"
+refused "folder without a record" 4 "without metrics.h5" kl.py "$dir/bare"
+refused "empty file" 5 "is empty" kl.py "$dir/empty.h5"
+refused "text file" 5 "text.h5: not an HDF5 file" report.py "$dir/text.h5"
+refused "truncated record" 5 "truncated HDF5 file" curves.py "$dir/cut.h5"
+refused "another program's file" 5 "not one that diffx wrote" kl.py "$dir/foreign.h5"
+refused "samples for a record" 5 'holds "samples"' kl.py "$g/samples/step-00015625.h5"
+refused "newer format" 5 "format 2 is newer than 1" kl.py "$dir/newer"
+refused "newer samples" 5 "format 2 is newer than 1" points.py "$dir/newer"
+refused "kl without evaluation" 5 "no evaluation in this record" kl.py "$dir/early"
+refused "rate_distortion without evaluation" 5 "no evaluation in this record" rate_distortion.py "$dir/early"
+refused "no samples" 4 "no samples yet" points.py "$dir/early"
+refused "samples are images" 5 "points are wanted" points.py "$dir/image"
+refused "a step without evaluation" 2 "no evaluation at step 7; there are 3125" kl.py "$g --step 7"
+refused "a step without samples" 2 "no samples of step 7; there are 15625" points.py "$g --step 7"
+refused "unknown ending" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/kl.xyz"
+refused "fewer labels than runs" 2 "1 names for 2 runs" kl.py "$g $o --labels a"
+refused "folder to write to is missing" 4 "no such file or directory" kl.py "$g -o $dir/none/kl.png"
+echo "1..$n"
