@@ -35,10 +35,9 @@ static bool print_command(const char *name)
   return false;
 }
 
-/* A key, or all keys of a section. */
-static bool print_keys(const dx_section *sections, int n, const char *name)
+/* A key, or all keys of a section; found: something stands before it. */
+static bool print_keys(const dx_section *sections, int n, const char *name, bool found)
 {
-  bool found = false;
 
   for (int i = 0; i < n; i++)
     for (const dx_option *o = sections[i].options; o->key; o++) {
@@ -46,6 +45,7 @@ static bool print_keys(const dx_section *sections, int n, const char *name)
 
       snprintf(key, sizeof key, "%s%s%s", sections[i].prefix, *sections[i].prefix ? "." : "", o->key);
       if (strcmp(key, name) && strcmp(sections[i].prefix, name)) continue;
+      if (found) puts("");
       dx_option_help(&sections[i], o, stdout);
       found = true;
     }
@@ -89,7 +89,7 @@ dx_error *dx_cmd_help(const dx_call *call)
     return NULL;
   }
   found = print_command(call->argv[0]);
-  found = print_keys(sections, n, call->argv[0]) || found;
+  found = print_keys(sections, n, call->argv[0], found);
   if (found) return NULL;
   find_nearest(sections, n, call->argv[0], key);
   return DX_FAIL(USAGE, "no command, key or section is called %s%s%s%s", call->argv[0], *key ? "; did you mean " : "",

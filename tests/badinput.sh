@@ -49,11 +49,12 @@ refused "--ranks 2x" 2 0 "--ranks is 2x; allowed: a whole number from 1" -- "$ex
 refused "help for what is not there" 2 0 "no command, key or section is called train.rat; did you mean train.rate?" -- help train.rat
 refused "data make of no kind" 2 0 "mons is no kind of data (did you mean moons?)" "diffx list" -- data make mons x.h5
 refused "data make without a file" 2 0 "usage: diffx data make KIND OUT.h5" -- data make moons train=10
-refused "data make over an experiment" 4 0 "smoke.yaml stands there and is no HDF5 file" -- data make moons "$exp/smoke.yaml"
+cp "$exp/smoke.yaml" mine.yaml
+refused "data make over an experiment" 4 0 "mine.yaml stands there and is no HDF5 file" -- data make moons mine.yaml
 refused "data make into no folder" 4 0 "cannot write no/x.h5" "No such file or directory" -- data make moons no/x.h5
 refused "data make with a wrong value" 3 0 "command line: noise is 0; allowed: a number" -- data make moons x.h5 noise=0
-test ! -e x.h5
-ok $? "and none of these left a file"
+test ! -e x.h5 && cmp mine.yaml "$exp/smoke.yaml"
+ok $? "and none of these left or lost a file"
 
 # --- the experiment file ---------------------------------------------------------------------
 : >empty.yaml

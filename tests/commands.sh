@@ -1,0 +1,187 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Every command does what it says, from the shell of somebody who uses it.
+. "${srcdir:-.}/tests/lib.sh"
+py=${PYTHON:-python3}
+"$py" -c 'import h5py, numpy' 2>/dev/null && h5py=yes || h5py=no
+
+words() {         # words WORD...: all of them stand in what was said
+  for w in "$@"; do
+    grep -qF -e "$w" said || { echo "# not said: $w"; return 1; }
+  done
+}
+judge() {         # judge STATUS NAME
+  ok "$1" "$2"
+  test "$1" = 0 || show said
+}
+says() {          # says NAME WORD... -- ARGS...: without a launcher
+  name=$1
+  shift
+  : >wanted
+  while test "$1" != --; do printf '%s\n' "$1" >>wanted; shift; done
+  shift
+  timeout -k 5 60 "$diffx" "$@" >said 2>&1
+  verdict=$?
+  while IFS= read -r w; do words "$w" || verdict=1; done <wanted
+  judge $verdict "$name"
+}
+python() {        # python NAME: the program on stdin must end well
+  if test $h5py = no; then
+    ok 0 "$1 # SKIP no h5py"
+    return
+  fi
+  "$py" - >said 2>&1
+  judge $? "$1"
+}
+
+# --- help, list, version -----------------------------------------------------------------------
+says "help lists the commands and the exit statuses" "mpiexec -n N diffx [train] EXPERIMENT.yaml" "diffx data make KIND OUT.h5" "Exit status: 0 done" \
+  "75 stopped on request" -- help
+cp said whole
+"$diffx" >said 2>&1 && cmp -s said whole
+judge $? "no argument at all is help"
+"$diffx" --help >said 2>&1 && cmp -s said whole
+judge $? "and so is --help"
+for c in train sample evaluate data verify compare status list help; do
+  says "help $c" "diffx" "$c" -- help $c
+done
+says "list" "moons" "mixture8" "linear" "cosine" "mlp" "exact" "ancestral" "portable" -- list
+says "--version" "diffx " "commit " "MPI" "HDF5 1." "BLIS" "kernels " -- --version
+
+# --- --dry-run ---------------------------------------------------------------------------------
+says "--dry-run: the plan of points" "parameters        17282" "workers           4 = 4 ranks x 1 threads" "grains            4 of 16 examples; 1 to 1 per worker" \
+  "reduction         at most 1 pieces" "memory " " MiB in the largest rank, " " MiB on a node with all ranks" "disk " " MiB at the end; " \
+  "schedule          linear, T = 1000" "t = 1           beta 0.0001  abar 0.9999 " "t = 1000        beta 0.02  abar 4.03583e-05 " \
+  "evaluations       1 of 2002000 forwards each, about " " h) in all" "samples           1 drawings of 1000 x 1000 forwards each" \
+  "output            runs/points: from the start" "  rate: 0.001" -- "$exp/points.yaml" --dry-run --ranks 4 run.threads=1
+says "--dry-run: idle workers are warned about" "16 workers but only 4 grains: 12 workers will be idle" "0 to 1 per worker" -- "$exp/points.yaml" --dry-run --ranks 8 run.threads=2
+says "--dry-run: an evaluation every so often" "evaluations       8 of 550 forwards each" "samples           2 drawings" -- "$exp/smoke.yaml" --dry-run evaluate.every=8
+ranks 3 "$exp/points.yaml" --dry-run run.threads=1 >said 2>&1 && words "3 = 3 ranks x 1 threads" && test "$(grep -c '^parameters' said)" = 1
+judge $? "--dry-run under mpiexec: its ranks are counted, one speaks"
+unusable() {      # unusable ARGS...: in a surrounding where MPI cannot start
+  env OPAL_PREFIX=/nowhere OMPI_MCA_pml=nothing OMPI_MCA_btl=nothing I_MPI_ROOT=/nowhere "$diffx" "$@" >said 2>&1
+}
+unusable "$exp/points.yaml" --dry-run && words "parameters        17282"
+judge $? "--dry-run starts no MPI"
+for c in help list --version; do
+  unusable $c
+  judge $? "nor does $c"
+done
+test ! -e runs
+ok $? "and no file was written"
+
+# --- status ------------------------------------------------------------------------------------
+often="evaluate.every=20 sample.every=end run.threads=1"
+"$diffx" "$exp/smoke.yaml" output=long $often evaluate.every=50 train.steps=1000000000 >long.log 2>&1 &
+job=$!
+i=0
+while ! test -e long/checkpoints/step-00000100.h5 && test $i -lt 600; do sleep 0.05; i=$((i + 1)); done
+says "status while the run goes on" "step        " " of 1000000000" "loss        " "speed       " "examples/s" "time left   " "bound       " "bits/dim at step" \
+  "checkpoint  step-00000" "at work     process $job on " -- status long
+kill -9 $job
+wait $job 2>/dev/null
+says "status after kill -9" " of 1000000000" "checkpoint  step-00000" "at work     nobody; last was process $job on " "that process is no more" -- status long
+ranks 2 "$exp/smoke.yaml" output=run $often >said 2>&1
+judge $? "a run to its end"
+says "status at the end" "step        60 of 60 (100.0%)" "time left   0.0 s" "checkpoint  step-00000060.h5" "at work     nobody" -- status run
+
+# --- sample ------------------------------------------------------------------------------------
+ranks 3 sample run -o again.h5 >said 2>&1 && cmp again.h5 run/samples/step-00000060.h5 >>said 2>&1
+judge $? "sample RUN draws the run's own samples again, on 3 ranks"
+cksum run/samples/step-00000060.h5 >before
+says "sample RUN without -o has a name of its own" "50 samples by ancestral in " "run/samples/drawn-00000060.h5" -- sample run
+cksum run/samples/step-00000060.h5 | cmp - before && cmp run/samples/drawn-00000060.h5 again.h5
+ok $? "and leaves the run's samples alone"
+says "sample -o with a key" "10 samples by ancestral in " ": ten.h5" -- sample run -o ten.h5 sample.count=10
+says "sample by another sampler" "5 samples by ddim in " -- sample -o ddim.h5 run sample.count=5 sample.sampler=ddim
+says "sample from a checkpoint file" "50 samples by ancestral" -- sample run/checkpoints/step-00000040.h5 -o forty.h5
+! cmp -s forty.h5 again.h5
+ok $? "whose samples are others"
+cp run/checkpoints/step-00000060.h5 moved.h5
+says "a checkpoint away from its run" "50 samples by ancestral" -- sample moved.h5 -o moved-samples.h5
+python "the moved one gives the same samples; ten samples are the first ten of fifty" <<'P'
+import h5py, numpy as np
+assert (h5py.File('moved-samples.h5')['x'][:] == h5py.File('again.h5')['x'][:]).all()
+ten, all = h5py.File('ten.h5'), h5py.File('again.h5')
+assert ten['x'].shape == (10, 1, 1, 2) and all['x'].shape == (50, 1, 1, 2), (ten['x'].shape, all['x'].shape)
+assert (ten['x'][:] == all['x'][:10]).all() and np.isfinite(all['x'][:]).all()
+assert ten.attrs['step'] == 60 and h5py.File('forty.h5').attrs['step'] == 40
+P
+
+# --- evaluate ----------------------------------------------------------------------------------
+ranks 3 evaluate run -o evaluation.h5 >said 2>&1 && words "prior L_T" "KL terms" "decoder L_0" "step 60, averaged weights, 50 test examples"
+judge $? "evaluate RUN on 3 ranks"
+total=$(awk '$1 == "total" { printf "bound %.4f +- %.4f bits/dim", $4, $5 }' said)
+grep -qF "step 60: $total" run/log.txt
+judge $? "prints the bound that the run's log has"
+says "evaluate a checkpoint" "step 40, averaged weights" ": run/evaluation-00000040.h5" -- evaluate run/checkpoints/step-00000040.h5
+total=$(awk '$1 == "total" { printf "bound %.4f +- %.4f bits/dim", $4, $5 }' said)
+grep -qF "step 40: $total" run/log.txt
+judge $? "prints the bound that the log has at its step"
+says "evaluate with keys" "raw weights, 7 test examples" -- evaluate run -o raw.h5 evaluate.weights=raw evaluate.examples=7 evaluate.timesteps=all
+python "the files of evaluate are the rows of the run's record" <<'P'
+import h5py, numpy as np
+run = h5py.File('run/metrics.h5')['kl']
+assert list(run['step'][:]) == [20, 40, 60], run['step'][:]
+for name, row in ('evaluation.h5', 2), ('run/evaluation-00000040.h5', 1):
+    one = h5py.File(name)['kl']
+    for key in run:
+        if key != 't': assert run[key][row].tobytes() == one[key][0].tobytes(), (name, key)
+P
+
+# --- compare -----------------------------------------------------------------------------------
+ranks 3 "$exp/smoke.yaml" output=same $often >said 2>&1
+says "compare equal runs" "equal: " " datasets, bit for bit" -- compare run same
+"$diffx" "$exp/smoke.yaml" output=other $often seed=8 >said 2>&1
+differs() {       # differs NAME WORD...: compare has just ended with status 5
+  verdict=$?
+  name=$1
+  shift
+  test $verdict = 5 && words "$@"
+  judge $? "$name"
+}
+"$diffx" compare run other >said 2>&1
+differs "compare runs of another seed" "train/loss: differs first in row 0" "run and other differ in "
+"$diffx" compare run long >said 2>&1
+differs "compare runs of other length" "train/loss: [9] in the first, [" "] in the second"
+"$diffx" compare run/metrics.h5 same >said 2>&1
+judge $? "compare takes a record file too"
+"$diffx" compare run nowhere >said 2>&1
+test $? = 4 && words "cannot read nowhere: No such file or directory"
+judge $? "compare with nothing"
+
+# --- data --------------------------------------------------------------------------------------
+cat >kind.yaml <<'Y'
+name: kind
+process: {schedule: cosine, timesteps: 20}
+model: {kind: mlp, hidden: [16]}
+train: {steps: 30, batch: 24, grain: 8, ema: 0.9, log_every: 5, by_t_every: 10, checkpoint_every: 30}
+evaluate: {grain: 8}
+sample: {count: 10, grain: 8}
+run: {threads: 1}
+Y
+for kind in gaussian mixture8 moons swiss-roll checkerboard; do
+  says "data make $kind" "$kind.h5: use it with data.kind: file" -- data make $kind $kind.h5 train=100 test=30 seed=3
+  says "data show $kind" "points, 1 x 1 x 2 float32" "train         100 rows" "test           30 rows" "hash " "diffx data make $kind train=100 test=30 seed=3 " -- data show $kind.h5
+  "$diffx" kind.yaml output=drawn-$kind data.kind=$kind data.train=100 data.test=30 data.seed=3 >said 2>&1 &&
+    ranks 2 kind.yaml output=file-$kind data.kind=file data.file=$kind.h5 >>said 2>&1 &&
+    "$diffx" compare drawn-$kind file-$kind >>said 2>&1
+  judge $? "$kind drawn and $kind from the file on 2 ranks: the same record"
+done
+python "and the same weights and data" <<'P'
+import h5py
+for kind in 'gaussian', 'mixture8', 'moons', 'swiss-roll', 'checkerboard':
+    a, b = (h5py.File(f'{how}-{kind}/checkpoints/step-00000030.h5') for how in ('drawn', 'file'))
+    assert a.attrs['dataset_hash'] == b.attrs['dataset_hash'], kind
+    for key in 'weights', 'moment1', 'moment2', 'ema':
+        assert a[key][:].tobytes() == b[key][:].tobytes() and a[key][:].any(), (kind, key)
+P
+"$diffx" data make gaussian five.h5 train=10 test=0 seed=4 >said 2>&1 && "$diffx" data show five.h5 >said 2>&1 && words "test            0 rows"
+judge $? "a set without a test split"
+
+# --- verify ------------------------------------------------------------------------------------
+for r in 1 3; do
+  ranks $r verify >said 2>&1 && words "$r ranks x " " checks passed" && ! grep -q FAIL said
+  judge $? "verify on $r ranks"
+done
+done_testing

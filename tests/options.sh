@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# doc/options.md is what the program says of its options, and every key in it has its help.
+. "${srcdir:-.}/tests/lib.sh"
+
+"$diffx" help options >options.md && diff "$top/doc/options.md" options.md >differ
+bad=$?
+ok $bad "doc/options.md is what diffx help options prints"
+test $bad = 0 || { echo "# after a change: ./diffx help options >doc/options.md"; show differ; }
+
+sed -n 's/^| `\([a-z_0-9.]*\)` |.*/\1/p' options.md | sort -u >keys
+test "$(wc -l <keys)" -gt 50
+ok $? "more than fifty keys"
+bad=0
+while read -r key; do
+  "$diffx" help "$key" >said 2>&1 && grep -qx -e "$key" said && grep -q '^  allowed  ' said && grep -q '^  preset   ' said &&
+    grep -q '^  role     ' said || { bad=1; echo "# $key"; }
+done <keys
+ok $bad "diffx help KEY for each of them"
+bad=0
+for section in $(sed 's/\..*//' keys | sort -u); do
+  "$diffx" help "$section" >said 2>&1 || { bad=1; echo "# $section"; }
+  for key in $(grep "^$section\." keys); do grep -qx -e "$key" said || { bad=1; echo "# $key"; }; done
+done
+ok $bad "diffx help SECTION shows all of its keys"
+
+# a line of the table and the program agree: the preset is taken back
+bad=0
+for file in "$exp"/*.yaml; do
+  "$diffx" "$file" --dry-run output=none >said 2>&1 || { bad=1; show said; }
+  sed '/^$/q' said >resolved.yaml
+  "$diffx" resolved.yaml --dry-run >again 2>&1 && sed '/^$/q' again | cmp -s - resolved.yaml || { bad=1; echo "# $file"; show again; }
+done
+ok $bad "the resolved text of each experiment is that experiment again"
+done_testing
