@@ -191,9 +191,9 @@ def training(runs, units):
         return float(np.mean(y))
 
     def speed(r):
-        if not r.rows("timing"):
-            return "–"
-        return f"{np.nanmedian(r.array('timing/examples_per_second')):,.0f}"
+        y = r.array("timing/examples_per_second") if r.rows("timing") else np.empty(0)
+        y = y[np.isfinite(y)]
+        return f"{np.median(y):,.0f}" if len(y) else "–"
 
     rows = [("last logged step", [f"{r.array('train/step')[-1]:.0f}" for r in records]),
             ("loss, mean of the last tenth", [pm(tail(r)) for r in records]),
