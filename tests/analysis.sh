@@ -10,7 +10,9 @@ fi
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
 PYTHONDONTWRITEBYTECODE=1 MPLBACKEND=Agg
-export PYTHONDONTWRITEBYTECODE MPLBACKEND dir
+MPLCONFIGDIR=$dir/matplotlib     # HOME may not be writable
+export PYTHONDONTWRITEBYTECODE MPLBACKEND MPLCONFIGDIR dir
+"$python" -c 'import matplotlib.pyplot' 2>/dev/null   # builds its list of fonts, which it talks about
 
 n=0
 say() {                          # say NAME STATUS: 0 is good; what $dir/err holds is shown else
@@ -221,4 +223,25 @@ refused "a step without samples" 2 "no samples of step 7; there are 15625" point
 refused "unknown ending" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/kl.xyz"
 refused "fewer labels than runs" 2 "1 names for 2 runs" kl.py "$g $o --labels a"
 refused "folder to write to is missing" 4 "no such file or directory" kl.py "$g -o $dir/none/kl.png"
+# The same on what diffx itself writes, where it is built.
+if test -x ./diffx; then
+  for e in gaussian smoke; do
+    ./diffx "$top/experiments/$e.yaml" "output=$dir/real/$e" evaluate.examples=500 >"$dir/err" 2>&1; say "diffx: $e" $?
+  done
+  drawn "real runs: kl" kl.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
+  drawn "real runs: curves" curves.py "$dir/real/smoke -o $dir/real.png"
+  drawn "real runs: rate_distortion" rate_distortion.py "$dir/real/gaussian -o $dir/real.png"
+  drawn "real runs: points" points.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
+  drawn "real runs: reverse process" points.py "$dir/real/smoke --trajectory -o $dir/real.png"
+  drawn "real runs: report" report.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.html"
+  grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
+  holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
+import sys; sys.path.insert(0, "$top/analysis")
+import record
+from oracle import *
+k = record.open_record("$dir/real/gaussian").evaluation()
+for t in range(2, T + 1):
+    assert abs(k.term[t - 1] - steps(t, t)) < 5 * k.stderr[t - 1], (t, k.term[t - 1], steps(t, t), k.stderr[t - 1])
+END
+fi
 echo "1..$n"
