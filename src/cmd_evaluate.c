@@ -53,7 +53,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path));
-  DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, &e));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, NULL, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
     err = dx_record_write_evaluation(p, &e, path);

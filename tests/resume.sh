@@ -82,6 +82,24 @@ ok $? "run.time_limit stops with status 75"
 finish time 2
 judge time "and the run goes on to the same bits"
 
+# a stop in the middle of an evaluation: it is begun anew
+ranks 2 "$exp/smoke.yaml" output=mid $set_up run.threads=1 run.time_limit=0.1 >mid.log 2>&1
+finish mid 2
+judge mid "a stop that may meet an evaluation, resumed: the same bits"
+
+# a rank that stands still
+ranks 2 "$exp/smoke.yaml" output=stall $set_up run.threads=1 run.stall_limit=1 >stall.log 2>&1 &
+job=$!
+wait_for stall/checkpoints/step-00000100.h5
+kill -STOP "$(pgrep -f -n "^$diffx.*output=stall ")"
+wait $job
+test $? = 6 && grep -q "rank [01]: no progress for 1 s" stall.log
+bad=$?
+ok $bad "a rank that stands still ends the job with status 6, by run.stall_limit"
+test $bad = 0 || show stall.log
+finish stall 1
+judge stall "and the run goes on to the same bits"
+
 # damaged checkpoints
 ranks 1 "$exp/smoke.yaml" output=hurt $set_up train.steps=500 >hurt.log 2>&1
 size=$(stat -c %s hurt/checkpoints/step-00000500.h5)

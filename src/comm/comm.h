@@ -77,9 +77,10 @@ static inline int64_t dx_share_first(int64_t n, int64_t parts, int64_t part)
   return n / parts * part + (part < n % parts ? part : n % parts);
 }
 
-/* The watchdog: while armed, a rank that says nothing for limit seconds ends the
-   job with status 6, naming the rank and the last thing it said.  Local */
-void dx_watch_start(const dx_comm *c, double limit_seconds); /* 0: no watchdog */
+/* The watchdog: while armed, a rank that says nothing for limit seconds (0: any time) ends the
+   job with status 6, naming the rank and the last thing it said. Its thread also calls
+   tick (NULL: nothing) every 30 s, whatever the rank is busy with.  Local */
+void dx_watch_start(const dx_comm *c, double limit_seconds, void (*tick)(void *ctx), void *ctx);
 void dx_watch_say(const char *operation);                    /* a literal; cheap */
 void dx_watch_stop(void);
 

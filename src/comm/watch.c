@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* comm/watch.c - the watchdog of comm.h: a thread that ends the job when its
-   rank has said nothing for too long. It is one per process, as the process is
+   rank has said nothing for too long, and ticks meanwhile. It is one per process, as the process is
    what it ends; so its state is the file's own. */
 #include "comm/comm.h"
 
@@ -10,6 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
+static const double period = 30; /* seconds between ticks */
+
 static struct {
   pthread_t thread;
   pthread_mutex_t lock;
@@ -17,6 +21,8 @@ static struct {
   bool running, stopping;
   double limit;
   int rank;
+  void (*tick)(void *ctx);
+  void *ctx;
   _Atomic(const char *) said;
   atomic_ulong count;
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
@@ -31,36 +37,50 @@ static _Noreturn void give_up(void)
   _exit(DX_E_LOST);
 }
 
+/* Wait until woken or for that many seconds. */
+static void doze(double seconds)
+{
+  struct timespec until;
+
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += (time_t)seconds;
+  until.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
+  if (until.tv_nsec >= 1000000000L) {
+    until.tv_nsec -= 1000000000L;
+    until.tv_sec++;
+  }
+  pthread_cond_timedwait(&watch.wake, &watch.lock, &until);
+}
+
 static void *look(void *unused)
 {
   unsigned long last = atomic_load(&watch.count);
-  struct timespec until;
+  double heard = dx_clock(), ticked = heard;
 
   (void)unused;
   pthread_mutex_lock(&watch.lock);
   while (!watch.stopping) {
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)watch.limit;
-    until.tv_nsec += (long)((watch.limit - (double)(time_t)watch.limit) * 1e9);
-    if (until.tv_nsec >= 1000000000L) {
-      until.tv_nsec -= 1000000000L;
-      until.tv_sec++;
-    }
-    const int late = pthread_cond_timedwait(&watch.wake, &watch.lock, &until);
+    doze(watch.limit > 0 && watch.limit < period ? watch.limit / 2 : period);
     const unsigned long now = atomic_load(&watch.count);
 
-    if (late && !watch.stopping && now == last) give_up();
+    if (now != last) heard = dx_clock();
     last = now;
+    if (!watch.stopping && watch.limit > 0 && dx_clock() - heard > watch.limit) give_up();
+    if (!watch.tick || dx_clock() - ticked < period) continue;
+    ticked = dx_clock();
+    watch.tick(watch.ctx);
   }
   pthread_mutex_unlock(&watch.lock);
   return NULL;
 }
 
-void dx_watch_start(const dx_comm *c, double limit_seconds)
+void dx_watch_start(const dx_comm *c, double limit_seconds, void (*tick)(void *ctx), void *ctx)
 {
-  if (!(limit_seconds > 0) || watch.running) return;
+  if (watch.running || (!(limit_seconds > 0) && !tick)) return;
   watch.rank = dx_comm_rank(c);
   watch.limit = limit_seconds;
+  watch.tick = tick;
+  watch.ctx = ctx;
   watch.stopping = false;
   dx_watch_say("start");
   watch.running = !pthread_create(&watch.thread, NULL, look, NULL);

@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/random.h"
-#include "base/stop.h"
 
 const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, every, "end", -1, 1e12, "steps between evaluations of the bound",
@@ -323,8 +322,14 @@ static void show_progress(const sweep *s, int64_t done, double begin)
                   dx_clock_words(spent * (double)(s->items - done) / (double)(done ? done : 1), left));
 }
 
+/* Who may end a sweep before its time. */
+typedef struct {
+  bool (*stopping)(void *ctx);
+  void *ctx;
+} patience;
+
 /* All items.  Collective */
-static dx_error *sweep_run(sweep *s, bool (*stopping)(void), fold_fn fold, void *ctx)
+static dx_error *sweep_run(sweep *s, const patience *wait, fold_fn fold, void *ctx)
 {
   const dx_comm *const c = s->problem->team->comm;
   const double begin = dx_clock();
@@ -332,7 +337,7 @@ static dx_error *sweep_run(sweep *s, bool (*stopping)(void), fold_fn fold, void 
 
   for (int64_t from = 0; from < s->items; from += chunk) {
     const int64_t to = from + chunk < s->items ? from + chunk : s->items;
-    int stop = stopping && stopping();
+    int stop = wait->stopping && wait->stopping(wait->ctx);
 
     dx_watch_say("evaluation");
     dx_comm_broadcast(c, &stop, sizeof stop);
@@ -355,7 +360,7 @@ static void fold_decoder(void *ctx, int64_t e, int64_t k, int64_t width, const a
 }
 
 /* The decoder's variance; where it is to be optimal, from the training split at t = 1. */
-static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, bool (*stopping)(void), double *out)
+static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, const patience *wait, double *out)
 {
   const int64_t n = decoder_examples(p);
   double sum = 0;
@@ -363,7 +368,7 @@ static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, bool
 
   if (decoder_is_optimal(p)) {
     DX_TRY(sweep_create(&s, p, predictor, DX_TRAIN, DX_FOR_DECODER, n, 1, 1));
-    dx_error *err = sweep_run(&s, stopping, fold_decoder, &sum);
+    dx_error *err = sweep_run(&s, wait, fold_decoder, &sum);
     sweep_destroy(&s);
     if (err) return err;
     dx_comm_broadcast(p->team->comm, &sum, sizeof sum);
@@ -454,9 +459,10 @@ static void destroy_tally(tally *y)
   free(y->running);
 }
 
-dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void),
-                      dx_evaluation *out)
+dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
+                      void *ctx, dx_evaluation *out)
 {
+  const patience wait = {.stopping = stopping, .ctx = ctx};
   const int64_t K = strata_of(p), N = dx_evaluation_examples(p);
   const dx_comm *const c = p->team->comm;
   dx_predictor predictor;
@@ -471,10 +477,10 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   if (!err) err = create_result(p->process.timesteps, out);
   if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
-  DX_TRY_GOTO(err, out, find_decoder(p, &predictor, stopping, &variance));
+  DX_TRY_GOTO(err, out, find_decoder(p, &predictor, &wait, &variance));
   y.decoder = (dx_decoder){.variance = variance, .log_scale = dx_problem_log_scale(p)};
   DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TEST, DX_FOR_EVAL_NOISE, N, K, p->process.timesteps));
-  err = sweep_run(&s, stopping, fold_terms, &y);
+  err = sweep_run(&s, &wait, fold_terms, &y);
   sweep_destroy(&s);
   if (err) goto out;
   out->head = (dx_evaluation_head){.step = step, .examples = N, .ema = ema, .decoder_variance = variance};

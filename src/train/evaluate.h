@@ -34,7 +34,7 @@ int64_t dx_evaluation_forwards(const dx_problem *p);
 int64_t dx_evaluation_examples(const dx_problem *p);
 
 /* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
-   all. stopping(): asked on rank 0 between chunks of work; true gives DX_E_STOPPED.  Collective */
-dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void),
-                      dx_evaluation *out) DX_MUST_CHECK;
+   all. stopping(ctx): asked on rank 0 between chunks of work; true gives DX_E_STOPPED; NULL: never.  Collective */
+dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
+                      void *ctx, dx_evaluation *out) DX_MUST_CHECK;
 #endif

@@ -6,6 +6,7 @@
    A run that was killed comes back to a checkpoint's step and meets the same loop. */
 #include "train/run.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ const dx_option dx_run_options[] = {
   DX_OPTION_END
 };
 
-enum { LINE_SECONDS = 5, SAVE_SECONDS = 30, TOUCH_SECONDS = 30 };
+enum { LINE_SECONDS = 5, SAVE_SECONDS = 30 };
 
 typedef struct {
   const dx_team *team;
@@ -45,12 +46,12 @@ typedef struct {
   dx_trainer *trainer;
   dx_record *record;         /* rank 0 */
   dx_lock *lock;             /* rank 0 */
-  bool lost;                 /* the lock is another job's now; rank 0 */
+  atomic_bool lost;          /* the lock is another job's now; rank 0 */
   FILE *log_file;            /* rank 0 */
   char checkpoints[3072], samples[3072];
   float *weights;            /* whole, for evaluation and sampling */
   int64_t saved;             /* step of the newest checkpoint, -1: none */
-  double begin, line, save, touch, row; /* clocks */
+  double start, begin, line, save, row; /* clocks: of the process, of the loop, of what was done last */
   int64_t begin_step, row_step;
   double compute, exchange;  /* seconds since the last row */
 } run;
@@ -85,12 +86,12 @@ static dx_error *take_folder(run *r)
   return NULL;
 }
 
-/* Tell others that we are alive. */
-static void keep_folder(run *r)
+/* Tell others that we are alive, from the watchdog's thread. */
+static void keep_folder(void *ctx)
 {
-  if (!lead(r) || dx_clock() - r->touch < TOUCH_SECONDS) return;
-  r->touch = dx_clock();
-  r->lost = r->lost || !dx_lock_touch(r->lock);
+  run *const r = ctx;
+
+  if (!dx_lock_touch(r->lock)) r->lost = true;
 }
 
 /* Before anything is written. Rank 0 */
@@ -191,6 +192,7 @@ static dx_error *begin(run *r)
   dx_error *err;
 
   DX_TRY(dx_comm_agree(c, lead(r) ? take_folder(r) : NULL));
+  dx_watch_start(c, r->spec->run.stall_limit, lead(r) ? keep_folder : NULL, r);
   DX_TRY(dx_problem_create(r->team, r->spec, &r->problem));
   DX_TRY(dx_run_check(r->problem));
   DX_TRY(dx_trainer_create(r->problem, &r->trainer));
@@ -211,7 +213,19 @@ static dx_error *begin(run *r)
 
 /* --- at a step ------------------------------------------------------------------------- */
 
-static bool stopping(void) { return dx_stop_wanted(); }
+/* Rank 0's own reasons to stop; the others have signals only. */
+static bool wants_stop(const run *r)
+{
+  const double limit = r->spec->run.time_limit;
+
+  if (dx_stop_wanted()) return true;
+  if (!lead(r)) return false;
+  if (limit > 0 && dx_clock() - r->start > limit) return true;
+  return state(r)->step % 16 == 0 && stop_file_there(r);
+}
+
+/* The same between chunks of an evaluation, which take long enough to look for the file each time. */
+static bool stopping(void *ctx) { return wants_stop(ctx) || stop_file_there(ctx); }
 
 static dx_error *record_evaluation(run *r, const dx_evaluation *e)
 {
@@ -237,7 +251,7 @@ static dx_error *evaluate(run *r)
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;
   dx_trainer_weights(r->trainer, ema, r->weights);
-  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, ema, stopping, &e));
+  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, ema, stopping, r, &e));
   err = dx_comm_agree(r->team->comm, lead(r) ? record_evaluation(r, &e) : NULL);
   dx_evaluation_free(&e);
   return err;
@@ -268,7 +282,6 @@ static dx_error *look(run *r)
   const bool evaluating = due(r->spec->evaluate.every, step, last), sampling = due(r->spec->sample.every, step, last);
 
   if (!evaluating && !sampling) return NULL;
-  keep_folder(r);
   if (evaluating) DX_TRY(evaluate(r));
   if (sampling) DX_TRY(sample(r));
   return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
@@ -356,23 +369,11 @@ static dx_error *write_rows(run *r, const dx_step_info *info, bool row, bool by_
   return NULL;
 }
 
-/* Rank 0's own reasons to stop; the others have signals only. */
-static bool wants_stop(const run *r)
-{
-  const double limit = r->spec->run.time_limit;
-
-  if (dx_stop_wanted()) return true;
-  if (!lead(r)) return false;
-  if (limit > 0 && dx_clock() - r->begin > limit) return true;
-  return state(r)->step % 16 == 0 && stop_file_there(r);
-}
-
 static dx_error *step(run *r, bool *stop)
 {
   const dx_train_config *const c = &r->spec->train;
   dx_step_info info;
 
-  keep_folder(r);
   DX_TRY(dx_trainer_step(r->trainer, wants_stop(r), &info));
   r->compute += info.compute;
   r->exchange += info.exchange;
@@ -383,7 +384,7 @@ static dx_error *step(run *r, bool *stop)
     dx_trainer_collect(r->trainer);
     DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? write_rows(r, &info, row, by_t) : NULL));
   }
-  if (s % c->checkpoint_every == 0 || s == c->steps || *stop) DX_TRY(save(r));
+  if (s % c->checkpoint_every == 0 || s == c->steps ) DX_TRY(save(r));
   return NULL;
 }
 
@@ -393,24 +394,20 @@ static dx_error *loop(run *r)
   char words[32];
   dx_error *err;
 
-  r->begin = r->line = r->save = r->touch = r->row = dx_clock();
+  r->begin = r->line = r->save = r->row = dx_clock();
   r->begin_step = r->row_step = state(r)->step;
-  for (;;) {
-    if (!stop) {
-      err = look(r);
-      stop = err && dx_error_code(err) == DX_E_STOPPED;
-      if (err && !stop) return err;
-      if (stop && r->saved != state(r)->step) DX_TRY(save(r));
-      dx_error_free(err);
-    }
-    if (stop && (state(r)->step < r->spec->train.steps || err))
-      return DX_FAIL(STOPPED, "stopped at step %lld of %lld; the same command goes on", (long long)state(r)->step,
-                     (long long)r->spec->train.steps);
-    if (state(r)->step >= r->spec->train.steps) break;
+  while (!stop) {
+    err = look(r);
+    if (err && dx_error_code(err) != DX_E_STOPPED) return err;
+    stop = err != NULL;
+    dx_error_free(err);
+    if (stop || state(r)->step >= r->spec->train.steps) break;
     DX_TRY(step(r, &stop));
-    err = NULL;
   }
   if (r->saved != state(r)->step) DX_TRY(save(r));
+  if (stop)
+    return DX_FAIL(STOPPED, "stopped at step %lld of %lld; the same command goes on", (long long)state(r)->step,
+                   (long long)r->spec->train.steps);
   const double seconds = dx_clock() - r->begin;
   const int64_t steps = state(r)->step - r->begin_step;
   dx_log_say(r->team->log, DX_LOG_INFO, "done: %lld steps in %s; results in %s", (long long)steps,
@@ -468,13 +465,12 @@ static dx_error *name_checkpoint(const run *r, dx_error *err)
 
 dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
 {
-  run r = {.team = team, .spec = spec, .saved = -1};
+  run r = {.team = team, .spec = spec, .saved = -1, .start = dx_clock()};
   dx_error *err;
 
   snprintf(r.checkpoints, sizeof r.checkpoints, "%s/checkpoints", spec->output);
   snprintf(r.samples, sizeof r.samples, "%s/samples", spec->output);
   dx_stop_listen();
-  dx_watch_start(team->comm, spec->run.stall_limit);
   err = begin(&r);
   if (!err) err = loop(&r);
   err = save_what_is(&r, err);
