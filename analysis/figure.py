@@ -34,7 +34,7 @@ plt.rcParams.update({
 })
 
 
-def parser(description, out, runs="run folder or its metrics.h5"):
+def parser(description, out, runs="run folder, its metrics.h5, or a file that `diffx evaluate` wrote"):
     """The options that every figure has."""
     p = argparse.ArgumentParser(description=description)
     p.add_argument("runs", nargs="+", metavar="RUN", help=runs)

@@ -244,7 +244,7 @@ class Record(_File):
         """The last evaluation, or the last one made at that step, as Terms."""
         if not self.evaluations:
             raise RecordError(self.path, "no evaluation in this record yet (evaluate.every sets how often; "
-                                         "`diffx evaluate RUN` makes one)")
+                                         "`diffx evaluate RUN` writes a file to give here)")
         return Terms(self, "kl", self._row("kl", step, "evaluation"), units)
 
     def window(self, step=None, units="bits"):

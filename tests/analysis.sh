@@ -234,6 +234,8 @@ if test -x ./diffx; then
   drawn "real runs: points" points.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
   drawn "real runs: reverse process" points.py "$dir/real/smoke --trajectory -o $dir/real.png"
   drawn "real runs: report" report.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.html"
+  ./diffx evaluate "$dir/real/smoke" -o "$dir/late.h5" >"$dir/err" 2>&1; say "diffx evaluate" $?
+  drawn "real runs: kl of a later evaluation" kl.py "$dir/late.h5 -o $dir/real.png"
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
   holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
 import sys; sys.path.insert(0, "$top/analysis")
