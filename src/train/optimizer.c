@@ -18,7 +18,7 @@ const dx_option dx_train_options[] = {
             .choices = "adam|adamw"),
   DX_OPTION(dx_train_config, rate, "2e-4", 0, 1e30, "learning rate after warm-up"),
   DX_OPTION(dx_train_config, beta1, "0.9", 0, 0.999999, "decay of Adam's first moment"),
-  DX_OPTION(dx_train_config, beta2, "0.999", 0, 0.99999999, "decay of Adam's second moment"),
+  DX_OPTION(dx_train_config, beta2, "0.999", 0, 0.9999999, "decay of Adam's second moment"),
   DX_OPTION(dx_train_config, epsilon, "1e-8", 1e-30, 1, "Adam's guard against division by zero"),
   DX_OPTION(dx_train_config, weight_decay, "0", 0, 1, "decoupled weight decay, with optimizer adamw"),
   DX_OPTION(dx_train_config, warmup, "0", 0, 1e12, "steps over which the rate rises in a line to its value"),
@@ -58,9 +58,11 @@ double dx_clip_factor(double clip, double norm) { return clip > 0 && norm > clip
 dx_adam dx_adam_of(const dx_train_config *c, int64_t done, double grad_factor)
 {
   const double k = (double)(done + 1), rate = dx_rate(c, done);
+  /* as the kernel has them: 1 - 0.999 differs by 1.3e-5 of it, and the corrections must fit the moments */
+  const double beta1 = (double)(float)c->beta1, beta2 = (double)(float)c->beta2;
   /* beta^k; beta = 0 leaves no trace of the past */
-  const double past1 = c->beta1 > 0 ? dx_exp(k * dx_log(c->beta1)) : 0;
-  const double past2 = c->beta2 > 0 ? dx_exp(k * dx_log(c->beta2)) : 0;
+  const double past1 = beta1 > 0 ? dx_exp(k * dx_log(beta1)) : 0;
+  const double past2 = beta2 > 0 ? dx_exp(k * dx_log(beta2)) : 0;
   const double root = sqrt(1 - past2);
 
   return (dx_adam){
