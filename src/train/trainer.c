@@ -33,7 +33,7 @@ struct dx_trainer {
   dx_state state;
   dx_reduce *reduce;
   dx_fetch *fetch;
-  bool fetching;                  /* the rows of state.step are on their way */
+  int64_t coming;                 /* the step whose rows are on their way; -1: none */
   int64_t grains, first, last;    /* of the step; of this rank */
   int64_t *first_row;             /* (ranks + 1) places in the batch */
   int64_t *index;                 /* (batch) rows of the step that is fetched */
@@ -143,7 +143,7 @@ dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
   dx_error *err = dx_comm_agree(c, t && first && rows ? NULL : no_memory());
 
   if (err) goto out;
-  *t = (dx_trainer){.problem = p, .config = &p->spec->train, .epoch = -1, .first_row = rows};
+  *t = (dx_trainer){.problem = p, .config = &p->spec->train, .epoch = -1, .coming = -1, .first_row = rows};
   rows = NULL;
   t->grains = t->config->batch / t->config->grain;
   for (int r = 0; r < ranks; r++) dx_team_share(p->team, t->grains, r, &first[r], &first[r + 1]);
@@ -215,13 +215,16 @@ static dx_error *take_rows(dx_trainer *t)
   const void *rows;
   const int32_t *labels;
 
-  if (!t->fetching) start_fetch(t, t->state.step);
-  t->fetching = false;
+  if (t->coming != t->state.step) { /* the first step, or the one before failed or was taken back */
+    if (t->coming >= 0) dx_error_free(dx_fetch_finish(t->fetch, &rows, &labels));
+    start_fetch(t, t->state.step);
+  }
+  t->coming = -1;
   DX_TRY(dx_fetch_finish(t->fetch, &rows, &labels));
   dx_dataset_normalise(t->problem->info, examples(t), rows, t->x0);
   if (t->state.step + 1 < t->config->steps) {
-    start_fetch(t, t->state.step + 1);
-    t->fetching = true;
+    t->coming = t->state.step + 1;
+    start_fetch(t, t->coming);
   }
   return NULL;
 }
