@@ -77,6 +77,39 @@ static void plain_files(void)
      !dx_file_exists(in("taken.part")), "writing over a folder");
 }
 
+/* Sizes around the blocks of the hash; every byte counts, the seal's own too. */
+static void sealed(void)
+{
+  static const size_t size[] = {0, 1, 15, 1000, 1 << 20, (1 << 20) + 5};
+  static char bytes[(1 << 20) + 5];
+  int bad = 0, missed = 0;
+  char *text = NULL;
+  size_t n = 0;
+
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (char)(i * 7 + i / 1000);
+  for (size_t k = 0; k < sizeof size / sizeof *size; k++) {
+    bad += !fine(dx_file_write_sealed(in("s"), bytes, size[k])) || !fine(dx_file_check_seal(in("s")));
+    bad += !fine(dx_file_read(in("s"), 1 << 24, &text, &n)) || n != size[k] + 16 || memcmp(text, bytes, size[k]);
+    for (size_t at = 0; at < n; at += at + 17 >= n ? 1 : at + n / 5 + 17 >= n ? n - 17 - at : n / 5) {
+      dx_error *e;
+
+      text[at] ^= 4;
+      fine(dx_file_write_atomic(in("s"), text, n));
+      e = dx_file_check_seal(in("s"));
+      missed += !e || dx_error_code(e) != DX_E_DATA ||
+                !strstr(dx_error_text(e), at < n - 16 || at >= n - 8 ? "is damaged" : "no seal");
+      dx_error_free(e);
+      text[at] ^= 4;
+    }
+    free(text);
+  }
+  ok(!bad, "sealed files hold their bytes and the seal");
+  ok(!missed, "one bit anywhere is found");
+  fine(dx_file_write_atomic(in("s"), "short", 5));
+  ok(fails(dx_file_check_seal(in("s")), DX_E_DATA, "s has no seal"), "a file without a seal");
+  ok(fails(dx_file_check_seal(in("none")), DX_E_IO, "No such file"), "no file");
+}
+
 static void two_writers(void)
 {
   const int fd = open(in("w.part"), O_WRONLY | O_CREAT, 0666);
@@ -514,6 +547,7 @@ int main(void)
   unsetenv("PBS_JOBID");
   unsetenv("LSB_JOBID");
   plain_files();
+  sealed();
   two_writers();
   folders();
   disk_full();

@@ -196,6 +196,16 @@ static void bad_files(void)
   ok(fails(dx_h5_open(in("text.h5"), &f), DX_E_DATA, "is not an HDF5 file"), "not an HDF5 file");
 
   fine(dx_file_read(in("f.h5"), 1 << 24, &bytes, &size));
+  ok(fine(dx_h5_open_sealed(in("f.h5"), &f)), "a file as it was saved");
+  dx_h5_close(f);
+  f = NULL;
+  bytes[size / 2] ^= 1;
+  put_bytes(in("cut.h5"), bytes, size);
+  ok(fails(dx_h5_open_sealed(in("cut.h5"), &f), DX_E_DATA, "cut.h5 is damaged"), "with another bit");
+  bytes[size / 2] ^= 1;
+  size -= 16;
+  put_bytes(in("cut.h5"), bytes, size);
+  ok(fails(dx_h5_open_sealed(in("cut.h5"), &f), DX_E_DATA, "cut.h5 has no seal"), "without its seal");
   for (size_t cut = 8; cut < size; cut += cut < 200 ? 1 : size / 50) {
     dx_error *e;
 

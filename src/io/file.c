@@ -2,6 +2,7 @@
 /* io/file.c - whole files and folders; see file.h. */
 #include "io/file.h"
 
+#include "base/hash.h"
 #include "io/part.h"
 
 #include <errno.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 enum { PIECE = 1 << 26 }; /* bytes in one call of write: Linux takes less than 2 GiB */
+enum { BLOCK = 1 << 20, MARK = 8, SEAL = 16 }; /* of a seal */
+static const char mark[MARK + 1] = "diffxsum";
 
 /* All bytes, or errno. */
 static int write_all(int fd, const unsigned char *p, size_t size)
@@ -127,15 +130,19 @@ static int open_part(const char *part, int *fd)
   }
 }
 
-static int write_part(int fd, const void *bytes, size_t size)
-{
-  const int why = write_all(fd, bytes, size);
+/* Bytes that stand one after the other in the file. */
+typedef struct { const void *bytes; size_t size; } stretch;
 
+static int write_part(int fd, const stretch *s, int n)
+{
+  int why = 0;
+
+  for (int i = 0; i < n && !why; i++) why = write_all(fd, s[i].bytes, s[i].size);
   if (why) return why;
   return fsync(fd) ? errno : 0;
 }
 
-dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size)
+static dx_error *write_atomic(const char *path, const stretch *s, int n)
 {
   char *part = dx_file_part(path);
   int fd, why;
@@ -147,13 +154,91 @@ dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size)
     if (why == EBUSY) return DX_FAIL(IO, "cannot write %s: another process is writing it", path);
     return DX_FAIL(IO, "cannot write %s: %s", path, strerror(why));
   }
-  why = write_part(fd, bytes, size);
+  why = write_part(fd, s, n);
   if (!why && rename(part, path)) why = errno;
   if (why) unlink(part);
   close(fd); /* after the rename: the lock holds until the name is free */
   free(part);
   if (why) return DX_FAIL(IO, "cannot write %s: %s", path, strerror(why));
   return dx_folder_sync(path);
+}
+
+dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size)
+{
+  return write_atomic(path, &(stretch){bytes, size}, 1);
+}
+
+/* The hash of a file, block after block, each seeded by those before. */
+static uint64_t add_to_hash(uint64_t hash, const unsigned char *p, size_t size)
+{
+  for (size_t at = 0; at < size; at += BLOCK) hash = dx_hash(p + at, size - at < BLOCK ? size - at : BLOCK, hash);
+  return hash;
+}
+
+static void make_seal(unsigned char seal[SEAL], uint64_t hash)
+{
+  memcpy(seal, mark, MARK);
+  for (int i = 0; i < SEAL - MARK; i++) seal[MARK + i] = (unsigned char)(hash >> 8 * i);
+}
+
+dx_error *dx_file_write_sealed(const char *path, const void *bytes, size_t size)
+{
+  unsigned char seal[SEAL];
+  const stretch s[] = {{bytes, size}, {seal, SEAL}};
+
+  make_seal(seal, add_to_hash(0, bytes, size));
+  return write_atomic(path, s, 2);
+}
+
+/* All bytes of that place; false with errno. */
+static bool read_whole(int fd, unsigned char *p, size_t size, off_t at)
+{
+  while (size > 0) {
+    const ssize_t n = pread(fd, p, size, at);
+
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) errno = EIO; /* it was cut while we read */
+    if (n <= 0) return false;
+    p += n;
+    at += n;
+    size -= (size_t)n;
+  }
+  return true;
+}
+
+static dx_error *check_seal(int fd, const char *path, unsigned char *block)
+{
+  unsigned char seal[SEAL], found[SEAL];
+  uint64_t hash = 0;
+  struct stat s;
+
+  if (fstat(fd, &s)) return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
+  for (off_t at = 0; at < s.st_size - SEAL; at += BLOCK) {
+    const off_t rest = s.st_size - SEAL - at;
+    const size_t n = rest < BLOCK ? (size_t)rest : BLOCK;
+
+    if (!read_whole(fd, block, n, at)) return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
+    hash = add_to_hash(hash, block, n);
+  }
+  make_seal(seal, hash);
+  if (s.st_size < SEAL || !read_whole(fd, found, SEAL, s.st_size - SEAL) || memcmp(found, seal, MARK))
+    return DX_FAIL(DATA, "%s has no seal at its end: it was cut short, changed, or not written by diffx", path);
+  if (memcmp(found, seal, SEAL)) return DX_FAIL(DATA, "%s is damaged: its bytes are not those that were written", path);
+  return NULL;
+}
+
+dx_error *dx_file_check_seal(const char *path)
+{
+  unsigned char *const block = malloc(BLOCK);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  dx_error *e;
+
+  if (fd < 0) e = DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
+  else if (!block) e = DX_FAIL(INTERNAL, "out of memory");
+  else e = check_seal(fd, path, block);
+  if (fd >= 0) close(fd);
+  free(block);
+  return e;
 }
 
 bool dx_file_exists(const char *path)

@@ -11,6 +11,11 @@
 dx_error *dx_file_read(const char *path, size_t limit, char **text, size_t *size) DX_MUST_CHECK;
 /* All bytes or an error: temporary name beside it, write, fsync, rename, fsync of the folder. */
 dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size) DX_MUST_CHECK;
+/* The same, and behind the bytes a seal of 16 more: a mark and the hash of them all. HDF5 does not
+   look behind the end of its own, so an HDF5 file stays one. */
+dx_error *dx_file_write_sealed(const char *path, const void *bytes, size_t size) DX_MUST_CHECK;
+/* Is the file, to the bit, what dx_file_write_sealed wrote? Else DX_E_DATA. */
+dx_error *dx_file_check_seal(const char *path) DX_MUST_CHECK;
 bool dx_file_exists(const char *path);
 /* Make a folder and those above it; fine if there. The error names the folder that failed. */
 dx_error *dx_folder_make(const char *path) DX_MUST_CHECK;

@@ -185,7 +185,7 @@ dx_error *dx_h5_save(dx_h5 *f, const char *path)
   size_t size = 0;
 
   DX_TRY(dx_error_in(image_of(f, &bytes, &size), "%s", path));
-  return dx_file_write_atomic(path, bytes, size);
+  return dx_file_write_sealed(path, bytes, size);
 }
 
 static uint64_t number_at(const unsigned char *p, int bytes)
@@ -277,19 +277,35 @@ static void no_locks(hid_t access)
 #endif
 }
 
-dx_error *dx_h5_open(const char *path, dx_h5 **out)
+static dx_error *open_alone(const char *path, dx_h5 **out)
 {
   hid_t access;
-  int64_t size;
   dx_error *e;
 
-  be_quiet();
-  DX_TRY(look_at_file(path, &size));
   access = H5Pcreate(H5P_FILE_ACCESS);
   no_locks(access);
   e = open_by(path, access, out);
   H5Pclose(access);
   return e;
+}
+
+dx_error *dx_h5_open(const char *path, dx_h5 **out)
+{
+  int64_t size;
+
+  be_quiet();
+  DX_TRY(look_at_file(path, &size));
+  return open_alone(path, out);
+}
+
+dx_error *dx_h5_open_sealed(const char *path, dx_h5 **out)
+{
+  int64_t size;
+
+  be_quiet();
+  DX_TRY(look_at_file(path, &size));
+  DX_TRY(dx_file_check_seal(path));
+  return open_alone(path, out);
 }
 
 /* Every rank sees the file, and with the same length: else H5Fopen, which is collective,

@@ -48,8 +48,8 @@ dx_error *dx_h5_attach_scale(dx_h5 *f, const char *path, int dim, const char *sc
 dx_error *dx_h5_set_int(dx_h5 *f, const char *path, const char *name, int64_t v) DX_MUST_CHECK;
 dx_error *dx_h5_set_real(dx_h5 *f, const char *path, const char *name, double v) DX_MUST_CHECK;
 dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const char *v) DX_MUST_CHECK;
-/* Put the file on disk under path: temporary name beside it, write, fsync, rename, fsync of
-   the folder. After an error no temporary file is left and an older file stands untouched. */
+/* Put the file on disk under path, sealed (io/file.h): temporary name beside it, write, fsync,
+   rename, fsync of the folder. After an error no temporary file is left and an older file stands untouched. */
 dx_error *dx_h5_save(dx_h5 *f, const char *path) DX_MUST_CHECK;
 
 /* --- reading ------------------------------------------------------------- Local */
@@ -57,6 +57,9 @@ dx_error *dx_h5_save(dx_h5 *f, const char *path) DX_MUST_CHECK;
    Later reads: DATA for what is missing, of another type or damaged (a checksum), IO where the
    system refused. */
 dx_error *dx_h5_open(const char *path, dx_h5 **out) DX_MUST_CHECK;
+/* Only if it is to the bit what dx_h5_save wrote: HDF5's own structures have no checksums, and a
+   damaged one can make the library crash.  DX_E_DATA if not. */
+dx_error *dx_h5_open_sealed(const char *path, dx_h5 **out) DX_MUST_CHECK;
 bool dx_h5_has(dx_h5 *f, const char *path);
 bool dx_h5_has_attr(dx_h5 *f, const char *path, const char *name);
 /* type is the nearest of ours: 8-bit unsigned, 32/64-bit integer or float, text. */

@@ -3,6 +3,7 @@
 #include "train/checkpoint.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,36 +129,13 @@ static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
   return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* Paths of the checkpoints in a folder, oldest first; *n of them, each malloc'd. A folder that is
-   not there has none. */
-static dx_error *list(const char *folder, char ***out, int *n)
+/* By step: the names are equal but for the number, which grows longer after eight digits. */
+static int by_step(const void *a, const void *b)
 {
-  DIR *const d = opendir(folder);
-  int room = 0;
+  const char *const x = *(char *const *)a, *const y = *(char *const *)b;
+  const size_t m = strlen(x), n = strlen(y);
 
-  *out = NULL;
-  *n = 0;
-  if (!d) return NULL;
-  for (struct dirent *e; (e = readdir(d));) {
-    const size_t length = strlen(e->d_name);
-
-    if (strncmp(e->d_name, "step-", 5) || length < 8 || strcmp(e->d_name + length - 3, ".h5")) continue;
-    if (*n == room) {
-      char **const longer = realloc(*out, (size_t)(room = 2 * room + 8) * sizeof *longer);
-
-      if (!longer) break;
-      *out = longer;
-    }
-    char *const path = malloc(strlen(folder) + length + 2);
-    if (!path) break;
-    sprintf(path, "%s/%s", folder, e->d_name);
-    (*out)[(*n)++] = path;
-  }
-  closedir(d);
-  if (*n) qsort(*out, (size_t)*n, sizeof **out, by_name);
-  return NULL;
+  return m != n ? (m < n ? -1 : 1) : strcmp(x, y);
 }
 
 static void list_free(char **paths, int n)
@@ -166,13 +144,49 @@ static void list_free(char **paths, int n)
   free(paths);
 }
 
-static dx_error *drop_old(const char *folder, int64_t keep)
+/* Paths of the checkpoints in a folder, oldest first; *n of them, each malloc'd. A folder that is
+   not there has none. */
+static dx_error *list(const char *folder, char ***out, int *n)
+{
+  DIR *const d = opendir(folder);
+  dx_error *err = NULL;
+  int room = 0;
+
+  *out = NULL;
+  *n = 0;
+  if (!d) return errno == ENOENT ? NULL : DX_FAIL(IO, "cannot read %s: %s", folder, strerror(errno));
+  for (struct dirent *e; !err && (errno = 0, e = readdir(d));) {
+    const size_t length = strlen(e->d_name);
+
+    if (strncmp(e->d_name, "step-", 5) || length < 8 || strcmp(e->d_name + length - 3, ".h5")) continue;
+    if (*n == room) {
+      char **const longer = realloc(*out, (size_t)(room = 2 * room + 8) * sizeof *longer);
+
+      if (longer) *out = longer;
+      else err = DX_FAIL(INTERNAL, "no memory for the list of checkpoints");
+    }
+    char *const path = err ? NULL : malloc(strlen(folder) + length + 2);
+    if (path) sprintf((*out)[(*n)++] = path, "%s/%s", folder, e->d_name);
+    else if (!err) err = DX_FAIL(INTERNAL, "no memory for the list of checkpoints");
+  }
+  if (!err && errno) err = DX_FAIL(IO, "cannot read %s: %s", folder, strerror(errno));
+  closedir(d);
+  if (err) list_free(*out, *n);
+  else if (*n) qsort(*out, (size_t)*n, sizeof **out, by_step);
+  return err;
+}
+
+/* Keep that many up to the one just written; newer names are damaged files that a resume passed over,
+   and neither count nor go. */
+static dx_error *drop_old(const char *folder, const char *written, int64_t keep)
 {
   char **paths;
   int n;
 
   DX_TRY(list(folder, &paths, &n));
-  for (int i = 0; i < n - keep; i++) unlink(paths[i]);
+  int upto = n;
+  while (upto > 0 && strcmp(paths[upto - 1], written)) upto--;
+  for (int i = 0; i < upto - keep; i++) unlink(paths[i]);
   list_free(paths, n);
   return NULL;
 }
@@ -197,7 +211,7 @@ dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *fol
   if (p->spec->train.ema > 0)
     DX_TRY_GOTO(err, out, save_slices(f, c, s, s->ema, "/ema", "moving average of the weights"));
   err = lead ? dx_h5_save(f, path) : NULL;
-  if (lead && !err) err = drop_old(folder, keep);
+  if (lead && !err) err = drop_old(folder, path, keep);
   err = dx_comm_agree(c, err);
 out:
   dx_h5_close(f);
@@ -280,7 +294,7 @@ dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float *
   dx_error *err;
   dx_h5 *f;
 
-  DX_TRY(dx_h5_open(path, &f));
+  DX_TRY(dx_h5_open_sealed(path, &f));
   DX_TRY_GOTO(err, out, read_head(f, path, &h));
   for (int i = 0; i < 4; i++)
     if (i < 3 || dx_h5_has(f, arrays[i]))
