@@ -49,7 +49,7 @@ static void must(dx_error *e)
 /* All ranks got this code and the same text, with these words. Frees e. */
 static int all_got(dx_error *e, dx_code code, const char *words)
 {
-  char *first = strdup(e ? dx_error_text(e) : "no error");
+  char *first = lead() ? strdup(e ? dx_error_text(e) : "no error") : NULL;
   int good = e && dx_error_code(e) == code && strstr(dx_error_text(e), words);
 
   must(dx_comm_broadcast_text(comm, &first));
