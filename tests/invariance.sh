@@ -32,6 +32,12 @@ reference "6 grains"
 for r in 1 2 3 5 7; do
   for t in 1 2; do test "$r$t" = 11 || same "6 grains" $r $t; done
 done
+OMP_THREAD_LIMIT=1; export OMP_THREAD_LIMIT
+same "6 grains" 2 3
+unset OMP_THREAD_LIMIT
+OMP_DYNAMIC=true; export OMP_DYNAMIC
+same "6 grains" 1 5
+unset OMP_DYNAMIC
 reference "8 grains" train.batch=64
 for r in 1 2 3 5 7; do
   for t in 1 2; do test "$r$t" = 11 || same "8 grains" $r $t train.batch=64; done

@@ -85,10 +85,11 @@ static void show_progress(drawing *d)
   char left[32];
 
   dx_watch_say("sampling");
-#pragma omp atomic
-  d->done++;
+  int64_t done;
+#pragma omp atomic capture
+  done = ++d->done;
   if (omp_get_thread_num()) return;
-  const double part = (double)d->done / (double)(d->last - d->first);
+  const double part = (double)done / (double)(d->last - d->first);
   dx_log_progress(d->problem->team->log, "sampling %3.0f%%  %s left", 100 * part,
                   dx_clock_words((dx_clock() - d->begin) * (1 / part - 1), left));
 }

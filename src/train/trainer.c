@@ -261,18 +261,24 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
         (note){.loss = terms[k].loss, .mse = terms[k].mse, .x0_mse = terms[k].x0_mse, .t = ts[k]};
 }
 
+/* A part of the grains for every thread that was asked for; OpenMP may give fewer, and then one
+   thread does several parts. */
 static void compute_grains(dx_trainer *t)
 {
-#pragma omp parallel num_threads(t->problem->team->threads)
-  {
-    const int thread = omp_get_thread_num();
-    int64_t first, last;
+  const int parts = t->problem->team->threads;
 
+#pragma omp parallel num_threads(parts)
+  {
     dx_float_mode();
-    dx_reduce_range(t->reduce, thread, &first, &last);
-    for (int64_t leaf = first; leaf < last; leaf++) {
-      compute_grain(t, thread, leaf, dx_reduce_leaf(t->reduce, thread));
-      dx_reduce_done(t->reduce, thread, leaf);
+#pragma omp for schedule(static, 1)
+    for (int part = 0; part < parts; part++) {
+      int64_t first, last;
+
+      dx_reduce_range(t->reduce, part, &first, &last);
+      for (int64_t leaf = first; leaf < last; leaf++) {
+        compute_grain(t, part, leaf, dx_reduce_leaf(t->reduce, part));
+        dx_reduce_done(t->reduce, part, leaf);
+      }
     }
   }
 }
@@ -429,7 +435,7 @@ void dx_trainer_weights(dx_trainer *t, bool ema, float *out)
 /* Gradient buffers and received pieces of rank 0, which has the largest shares. */
 static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int threads, int *pieces)
 {
-  const int64_t mine = dx_share_first(grains, ranks, 1), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
+  const int64_t workers = (int64_t)ranks * threads, mine = dx_share_first(grains, workers, threads), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
   int64_t buffers = 0, theirs = 0;
   dx_node nodes[DX_TREE_PIECES];
 
@@ -437,7 +443,8 @@ static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int thre
   for (int t = 0; t < threads; t++)
     buffers += dx_reduce_buffers(grains, dx_share_first(mine, threads, t), dx_share_first(mine, threads, t + 1));
   for (int r = 0; r < ranks; r++) {
-    const int n = dx_tree_cover(grains, dx_share_first(grains, ranks, r), dx_share_first(grains, ranks, r + 1), nodes);
+    const int n = dx_tree_cover(grains, dx_share_first(grains, workers, (int64_t)r * threads),
+                                dx_share_first(grains, workers, (int64_t)(r + 1) * threads), nodes);
 
     if (r) theirs += n;
     if (n > *pieces) *pieces = n;
@@ -451,7 +458,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   const int threads = p->team->threads;
   const int64_t workers = (int64_t)ranks * threads, grains = c->batch / c->grain, one = c->grain * p->dim;
   const int64_t floats = dx_problem_floats(p), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
-  const int64_t examples = dx_share_first(grains, ranks, 1) * c->grain;
+  const int64_t examples = dx_share_first(grains, workers, threads) * c->grain;
   dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
   int64_t held = floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats) +
