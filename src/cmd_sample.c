@@ -140,6 +140,7 @@ dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
   DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &settings));
   err = dx_experiment_create(call->argv[0], settings, strlen(settings), call->argv + 1, call->argc - 1,
                              &out->experiment);
+  err = dx_comm_agree(c, err);
 out:
   free(settings);
   if (err) dx_trained_free(out);

@@ -154,16 +154,17 @@ void dx_comm_version(char *text, int room)
 
 dx_error *dx_comm_agree(const dx_comm *c, dx_error *mine)
 {
-  int first = mine ? c->rank : c->size, head[2] = {0, 0};
+  int who[2] = {mine ? c->rank : c->size, mine != NULL}, head[2] = {0, 0};
   dx_error *verdict;
   char *text;
 
   if (c->size == 1) return mine;
-  MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, c->mpi);
+  MPI_Allreduce(MPI_IN_PLACE, who, 2, MPI_INT, MPI_MIN, c->mpi);
+  const int first = who[0], all = who[1];
   if (first == c->size) return NULL; /* nobody failed */
 
   if (c->rank == first) {
-    mine = dx_error_in(mine, "rank %d", c->rank);
+    if (!all) mine = dx_error_in(mine, "rank %d", c->rank);
     head[0] = (int)dx_error_code(mine);
     head[1] = (int)strlen(dx_error_text(mine)) + 1;
   }

@@ -34,7 +34,7 @@ void dx_comm_sharers(const dx_comm *c, int *sharers, int *place); /* Local */
 
 /* Every rank hands in its own result (NULL or an error) and gets the same
    verdict back, that of the lowest rank that failed, with "rank R: " before it
-   when there are several ranks. Takes ownership of mine. */
+   unless all have failed. Takes ownership of mine. */
 dx_error *dx_comm_agree(const dx_comm *c, dx_error *mine) DX_MUST_CHECK;
 
 void dx_comm_barrier(const dx_comm *c);

@@ -31,7 +31,7 @@ static struct {
    thread to call, and the main thread is stuck. */
 static _Noreturn void give_up(void)
 {
-  fprintf(stderr, "diffx: error: rank %d: no progress for %.0f s (run.stall_limit) in: %s\n", watch.rank,
+  fprintf(stderr, "diffx: error: rank %d: no progress for %.0f s (run.stall_limit), itself or another rank, in: %s\n", watch.rank,
           watch.limit, atomic_load(&watch.said));
   fflush(stderr);
   _exit(DX_E_LOST);
