@@ -50,6 +50,12 @@ static bool is_checkpoint(const char *name)
   return !strncmp(name, "step-", 5) && length > 8 && !strcmp(name + length - 3, ".h5");
 }
 
+/* The number in the name grows longer after eight digits. */
+static bool newer(const char *a, const char *b)
+{
+  return strlen(a) != strlen(b) ? strlen(a) > strlen(b) : strcmp(a, b) > 0;
+}
+
 static void print_newest_checkpoint(const char *run)
 {
   char folder[4096], newest[256] = "none";
@@ -58,7 +64,7 @@ static void print_newest_checkpoint(const char *run)
   snprintf(folder, sizeof folder, "%s/checkpoints", run);
   if ((d = opendir(folder))) {
     for (struct dirent *e; (e = readdir(d));)
-      if (is_checkpoint(e->d_name) && (!strcmp(newest, "none") || strcmp(e->d_name, newest) > 0))
+      if (is_checkpoint(e->d_name) && (!strcmp(newest, "none") || newer(e->d_name, newest)))
         snprintf(newest, sizeof newest, "%s", e->d_name);
     closedir(d);
   }

@@ -18,9 +18,14 @@ judge() {         # judge RUN NAME
   ok $bad "$2"
   test $bad = 0 || show "$1.log" "$1.cmp"
 }
-wait_for() {      # wait_for FILE: a run has come so far
+wait_for() {      # wait_for FILE: a run has come so far: this checkpoint stands, or a later one (old ones go)
   i=0
-  while ! test -e "$1" && test $i -lt 600; do sleep 0.05; i=$((i + 1)); done
+  newest=
+  while ! expr "X$newest" \>= "X$1" >/dev/null && test $i -lt 1200; do
+    sleep 0.02
+    for newest in "${1%/*}"/step-*.h5; do :; done
+    i=$((i + 1))
+  done
 }
 
 ranks 1 "$exp/smoke.yaml" output=ref $set_up run.threads=1 >ref.log 2>&1
@@ -33,8 +38,9 @@ for r in 1 3 2; do
   job=$!
   wait_for kill-$r/checkpoints/step-00000$((100 * r + 100)).h5
   sleep "0.0$(($(date +%N | sed 's/^0*//') % 9))"
-  pkill -9 -f "output=kill-$r" ; wait $job 2>/dev/null
-  if test -e kill-$r/$last; then echo "# killed after its end"; fi
+  pkill -9 -f "^$diffx.*output=kill-$r "; wait $job 2>/dev/null
+  ! test -e kill-$r/$last
+  ok $? "killed -9 before its end, on $at ranks"
   if "${PYTHON:-python3}" -c 'import h5py' 2>/dev/null; then
     "${PYTHON:-python3}" -c "import h5py; f = h5py.File('kill-$r/metrics.h5'); print('# rows', len(f['train/step']))"
     ok $? "the record opens in h5py after kill -9 of $at ranks"
@@ -111,6 +117,35 @@ grep -q "step-00000500.h5.*trying the checkpoint before it" hurt.log && grep -q 
 ok $? "and both are reported"
 ls hurt/checkpoints | wc -l | grep -qx 4
 ok $? "the newest run.keep checkpoints are kept"
+
+# keep=1 with a damaged newest checkpoint: what is written afterwards stays
+ranks 1 "$exp/smoke.yaml" output=keep $set_up train.steps=300 run.keep=2 >keep.log 2>&1
+truncate -s 1000 keep/checkpoints/step-00000300.h5
+ranks 1 "$exp/smoke.yaml" output=keep $set_up run.keep=1 run.time_limit=1e-6 >>keep.log 2>&1
+test $? = 75 && test -e keep/checkpoints/step-00000201.h5
+ok $? "a checkpoint older than a damaged one is not dropped for it"
+finish keep 1
+judge keep "and the run goes on to the same bits"
+
+# names of nine digits come after those of eight
+ranks 1 "$exp/smoke.yaml" output=long $set_up train.steps=200 >long.log 2>&1
+mv long/checkpoints/step-00000200.h5 long/checkpoints/step-100000000.h5
+mv long/checkpoints/step-00000100.h5 long/checkpoints/step-99999999.h5
+ranks 1 "$exp/smoke.yaml" output=long $set_up train.steps=200 2>&1 | grep -q "resuming from long/checkpoints/step-100000000.h5"
+ok $? "step 100,000,000 is newer than step 99,999,999"
+
+# a journal that is gone: said, and nothing is lost
+ranks 1 "$exp/smoke.yaml" output=gone $set_up train.steps=1000 >gone.log 2>&1
+rm gone/journal
+ranks 1 "$exp/smoke.yaml" output=gone $set_up >gone.log 2>&1
+grep -q "gone/journal is damaged or gone.*metrics-before-step-1000.h5" gone.log && test -s gone/metrics-before-step-1000.h5
+ok $? "a lost journal is said, and the old record is kept"
+
+# an evaluation longer than the time limit is done all the same, in its own session
+ranks 1 "$exp/smoke.yaml" output=slow $set_up train.steps=100 run.time_limit=1e-6 >slow.log 2>&1
+for i in 1 2 3; do ranks 1 "$exp/smoke.yaml" output=slow $set_up train.steps=1 run.time_limit=1e-6 >slow.log 2>&1; status=$?; done
+test $status = 0 && grep -q "^done" slow.log
+ok $? "an evaluation longer than run.time_limit comes to its end"
 
 # what may change and what may not
 cp -r ref other

@@ -19,7 +19,7 @@ const dx_option dx_evaluate_options[] = {
             .words = "end=0|never=-1", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, examples, "all", 0, 1e12, "examples of the test split", .words = "all=0",
             .role = DX_FREE),
-  DX_OPTION(dx_evaluate_config, timesteps, "all", 0, 1e6,
+  DX_OPTION(dx_evaluate_config, timesteps, "all", 2, 1e6,
             "timesteps per example: all, or that many strata with one random t each", .words = "all=0",
             .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
@@ -83,6 +83,17 @@ int64_t dx_evaluation_examples(const dx_problem *p)
   const int64_t wanted = p->spec->evaluate.examples, there = p->info->count[DX_TEST];
 
   return wanted > 0 && wanted < there ? wanted : there;
+}
+
+dx_error *dx_evaluation_possible(const dx_problem *p)
+{
+  if (p->info->count[DX_TEST] == 0)
+    return DX_FAIL(DATA, "%s has no test split, which evaluations need; give it one or set evaluate.every: never",
+                   p->info->name);
+  if (p->info->raw == DX_RAW_U8)
+    return DX_FAIL(DATA, "%s has 8-bit samples, and the bound of these needs a discrete decoder, which this diffx has "
+                   "not; set evaluate.every: never", p->info->name);
+  return NULL;
 }
 
 static int64_t strata_of(const dx_problem *p)
@@ -472,7 +483,7 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   sweep s;
 
   *out = (dx_evaluation){0};
-  if (N == 0) return DX_FAIL(DATA, "%s has no test split to evaluate on; set evaluate.every: never", p->info->name);
+  DX_TRY(dx_evaluation_possible(p));
   err = create_tally(&y, p, K);
   if (!err) err = create_result(p->process.timesteps, out);
   if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor);
@@ -486,6 +497,8 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   out->head = (dx_evaluation_head){.step = step, .examples = N, .ema = ema, .decoder_variance = variance};
   finish(&y, out);
   dx_comm_broadcast(c, &out->head, sizeof out->head);
+  if (!isfinite(out->head.total))
+    err = DX_FAIL(NUMERIC, "step %lld: the bound of the test split is %g", (long long)step, out->head.total);
 out:
   destroy_tally(&y);
   if (err) dx_evaluation_free(out);

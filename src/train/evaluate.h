@@ -28,6 +28,8 @@ typedef struct {
 
 void dx_evaluation_free(dx_evaluation *e);
 
+/* DX_E_DATA where these data cannot be evaluated. Local */
+dx_error *dx_evaluation_possible(const dx_problem *p) DX_MUST_CHECK;
 /* What an evaluation costs: forward passes of one example. Local */
 int64_t dx_evaluation_forwards(const dx_problem *p);
 /* Examples of the test split that the settings ask for. Local */

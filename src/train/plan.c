@@ -173,11 +173,30 @@ static dx_error *print_folder(const dx_problem *p, FILE *to)
   return err;
 }
 
+/* train.init_from: is it there, and does it fit? */
+static dx_error *check_init_from(const dx_problem *p)
+{
+  const char *const from = p->spec->train.init_from;
+  char *file = NULL;
+  float *raw = NULL;
+  int64_t n;
+  dx_error *err;
+
+  if (!strcmp(from, "none")) return NULL;
+  err = dx_checkpoint_resolve(from, p->team->log, &file);
+  if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
+  if (!err) err = dx_checkpoint_fits(file, n, p);
+  free(file);
+  free(raw);
+  return dx_error_in(err, "train.init_from");
+}
+
 static dx_error *print_plan(dx_problem *p, int ranks, FILE *to)
 {
   char standing[4096];
 
   DX_TRY(dx_run_check(p));
+  DX_TRY(check_init_from(p));
   DX_TRY(standing_folder(p->spec->output, standing, sizeof standing));
   fprintf(to, "%s\n", p->spec->everything);
   print_size(p, ranks, to);

@@ -15,7 +15,7 @@
 #include "io/h5.h"
 
 enum { FORMAT = 1 };
-enum { HEADER, TRAIN, BY_T, KL, SESSION, KINDS };
+enum { HEADER, TRAIN, BY_T, KL, SESSION, MARK, KINDS };
 
 typedef struct {
   int64_t step, ranks, threads;
@@ -103,7 +103,28 @@ static dx_record *create(const dx_problem *p, const char *folder)
   r->table[BY_T].size = 8 + 4 * T * 8;
   r->table[KL].size = sizeof(dx_evaluation_head) + 5 * T * 8;
   r->table[SESSION].size = sizeof(session);
+  r->table[MARK].size = sizeof(int64_t);
   return r;
+}
+
+static bool has_row(const table *t, int64_t step)
+{
+  for (int64_t i = 0; i < t->n; i++)
+    if (!memcmp(t->bytes + (size_t)i * t->size, &step, sizeof step)) return true;
+  return false;
+}
+
+/* Rows up to the step that is resumed from are not all there: keep the file that has them. */
+static dx_error *keep_old_metrics(const dx_record *r)
+{
+  char from[4096], to[4096];
+
+  snprintf(from, sizeof from, "%s/metrics.h5", r->folder);
+  snprintf(to, sizeof to, "%s/metrics-before-step-%lld.h5", r->folder, (long long)r->last_step);
+  dx_log_say(r->problem->team->log, DX_LOG_WARN, "%s/journal is damaged or gone: rows before step %lld are missing from "
+             "the record; the old record is kept as %s", r->folder, (long long)r->last_step, to);
+  if (dx_file_exists(from) && rename(from, to)) return DX_FAIL(IO, "cannot rename %s to %s", from, to);
+  return NULL;
 }
 
 dx_error *dx_record_open(const dx_problem *p, const char *folder, int64_t last_step, dx_record **out)
@@ -116,6 +137,7 @@ dx_error *dx_record_open(const dx_problem *p, const char *folder, int64_t last_s
   r->last_step = last_step;
   snprintf(path, sizeof path, "%s/journal", folder);
   DX_TRY_GOTO(err, out, dx_journal_open(path, replay, r, &r->journal));
+  if (last_step > 0 && !has_row(&r->table[MARK], last_step)) DX_TRY_GOTO(err, out, keep_old_metrics(r));
   err = rewrite(r);
 out:
   if (err) dx_record_close(r);
@@ -203,11 +225,13 @@ dx_error *dx_record_session(dx_record *r, int64_t step, const char *start, int64
 
 bool dx_record_has_evaluation(const dx_record *r, int64_t step)
 {
-  const table *const t = &r->table[KL];
+  return has_row(&r->table[KL], step);
+}
 
-  for (int64_t i = 0; i < t->n; i++)
-    if (!memcmp(t->bytes + (size_t)i * t->size, &step, sizeof step)) return true;
-  return false;
+dx_error *dx_record_mark(dx_record *r, int64_t step)
+{
+  if (!has_row(&r->table[MARK], step)) DX_TRY(add_row(r, MARK, &step));
+  return dx_journal_sync(r->journal);
 }
 
 /* --- metrics.h5 ------------------------------------------------------------------- */
@@ -277,6 +301,10 @@ static dx_error *write_train(dx_h5 *f, const dx_record *r)
     {TRAIN, "/timing/examples_per_second", "1/s", "mean speed since the row before", ROW(examples_per_second), 1,
      DX_H5_F64, 1},
     {TRAIN, "/timing/compute_seconds", "s", "rank 0 in gradients since the row before", ROW(compute), 1, DX_H5_F64, 1},
+    {TRAIN, "/timing/compute_fastest", "s", "gradients of the fastest rank since the row before", ROW(compute_fastest),
+     1, DX_H5_F64, 1},
+    {TRAIN, "/timing/compute_slowest", "s", "gradients of the slowest rank since the row before", ROW(compute_slowest),
+     1, DX_H5_F64, 1},
     {TRAIN, "/timing/exchange_seconds", "s", "rank 0 in exchanges and updates since the row before", ROW(exchange), 1,
      DX_H5_F64, 1},
   };
@@ -398,7 +426,7 @@ static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
   snprintf(libraries, sizeof libraries, "%s; HDF5 %s; BLIS %s", mpi, dx_h5_version(), dx_blis_version());
   DX_TRY_GOTO(err, out, write_columns(f, r, columns, COUNT(columns)));
   DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_start", &info, start, "1", "UTC", NULL));
-  DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_host", &info, host, "1", "hosts of the ranks", NULL));
+  DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_host", &info, host, "1", "host of rank 0, and the number of nodes", NULL));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "version", dx_version()));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "commit", dx_commit()));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "libraries", libraries));

@@ -12,7 +12,9 @@
 typedef struct dx_record dx_record;
 
 /* Open the record of a run folder: rows of the journal up to last_step are taken over, later
-   ones cut (they will be made again). The journal of another experiment is refused. */
+   ones cut (they will be made again). The journal of another experiment is refused. Where rows are
+   missing up to last_step, since the journal is damaged or gone, that is said, and the metrics.h5 that
+   still has them is kept beside as metrics-before-step-N.h5. */
 dx_error *dx_record_open(const dx_problem *p, const char *folder, int64_t last_step, dx_record **out) DX_MUST_CHECK;
 void dx_record_close(dx_record *r); /* does not save; NULL is fine */
 
@@ -20,6 +22,7 @@ typedef struct {
   int64_t step;
   double loss, grad_norm, rate;
   double seconds, examples_per_second, compute, exchange; /* for group timing */
+  double compute_fastest, compute_slowest;                /* of all ranks */
 } dx_train_row;
 dx_error *dx_record_train(dx_record *r, const dx_train_row *row) DX_MUST_CHECK;
 /* The window's means by t; the caller empties the window. */
@@ -28,6 +31,9 @@ dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e) DX_MUST_CHE
 /* A process began to work on the run. */
 dx_error *dx_record_session(dx_record *r, int64_t step, const char *start, int64_t ranks, int64_t threads,
                             const char *hosts) DX_MUST_CHECK;
+/* Everything up to this step is in the journal and on the disk: said before the checkpoint of the step is
+   written, so that a resume from there knows whether it has all rows. */
+dx_error *dx_record_mark(dx_record *r, int64_t step) DX_MUST_CHECK;
 bool dx_record_has_evaluation(const dx_record *r, int64_t step);
 /* Put metrics.h5 on disk. */
 dx_error *dx_record_save(dx_record *r) DX_MUST_CHECK;

@@ -54,6 +54,7 @@ typedef struct {
   double start, begin, line, save, row; /* clocks: of the process, of the loop, of what was done last */
   int64_t begin_step, row_step;
   double compute, exchange;  /* seconds since the last row */
+  double fastest, slowest;   /* compute of all ranks, at a row */
 } run;
 
 static bool lead(const run *r) { return dx_comm_rank(r->team->comm) == 0; }
@@ -135,8 +136,11 @@ static dx_error *find_checkpoint(const run *r, char **path)
     err = dx_checkpoint_find(r->checkpoints, r->team->log, path);
     if (!err && *path) err = dx_run_may_go_on(r->team, r->spec, *path);
   }
-  DX_TRY(dx_comm_agree(r->team->comm, err));
-  return dx_comm_broadcast_text(r->team->comm, path);
+  err = dx_comm_agree(r->team->comm, err);
+  if (!err) return dx_comm_broadcast_text(r->team->comm, path);
+  free(*path);
+  *path = NULL;
+  return err;
 }
 
 /* train.init_from: another run's weights as ours, and as our average.  Collective */
@@ -178,10 +182,7 @@ static dx_error *open_record(run *r)
 
 dx_error *dx_run_check(const dx_problem *p)
 {
-  if (p->spec->evaluate.every >= 0 && p->info->count[DX_TEST] == 0)
-    return DX_FAIL(DATA, "%s has no test split, which evaluations need; give it one or set evaluate.every: never",
-                   p->info->name);
-  return NULL;
+  return p->spec->evaluate.every >= 0 ? dx_evaluation_possible(p) : NULL;
 }
 
 /* Folder, problem, trainer, checkpoint, record.  Collective */
@@ -224,8 +225,16 @@ static bool wants_stop(const run *r)
   return state(r)->step % 16 == 0 && stop_file_there(r);
 }
 
-/* The same between chunks of an evaluation, which take long enough to look for the file each time. */
-static bool stopping(void *ctx) { return wants_stop(ctx) || stop_file_there(ctx); }
+/* The same between chunks of an evaluation, which take long enough to look for the file each time. The
+   time limit counts only where this session has gained steps: an evaluation that is longer than the limit
+   would else be begun anew for ever. */
+static bool stopping(void *ctx)
+{
+  const run *const r = ctx;
+
+  if (state(r)->step == r->begin_step) return dx_stop_wanted() || stop_file_there(r);
+  return wants_stop(r) || stop_file_there(r);
+}
 
 static dx_error *record_evaluation(run *r, const dx_evaluation *e)
 {
@@ -291,7 +300,9 @@ static dx_error *save(run *r)
 {
   dx_error *err;
 
-  DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? check_folder(r) : NULL));
+  err = lead(r) ? check_folder(r) : NULL;
+  if (lead(r) && !err) err = dx_record_mark(r->record, state(r)->step);
+  DX_TRY(dx_comm_agree(r->team->comm, err));
   DX_TRY(dx_checkpoint_save(r->trainer, r->problem, r->checkpoints, r->spec->run.keep));
   r->saved = state(r)->step;
   r->save = dx_clock();
@@ -313,12 +324,11 @@ static dx_error *write_row(run *r, const dx_step_info *info)
     .step = state(r)->step, .loss = mean_loss(r), .grad_norm = info->grad_norm, .rate = info->rate,
     .seconds = now - r->begin,
     .examples_per_second = (double)(state(r)->step - r->row_step) * (double)r->spec->train.batch / passed,
-    .compute = r->compute, .exchange = r->exchange,
+    .compute = r->compute, .exchange = r->exchange, .compute_fastest = r->fastest, .compute_slowest = r->slowest,
   };
 
   r->row = now;
   r->row_step = state(r)->step;
-  r->compute = r->exchange = 0;
   state(r)->window.loss = 0;
   state(r)->window.examples = 0;
   return dx_record_train(r->record, &row);
@@ -369,6 +379,15 @@ static dx_error *write_rows(run *r, const dx_step_info *info, bool row, bool by_
   return NULL;
 }
 
+/* The ranks' time in gradients since the last row.  Collective */
+static void compare_ranks(run *r)
+{
+  const int64_t mine = (int64_t)(r->compute * 1e9);
+
+  r->fastest = 1e-9 * (double)dx_comm_min_i64(r->team->comm, mine);
+  r->slowest = 1e-9 * (double)dx_comm_max_i64(r->team->comm, mine);
+}
+
 static dx_error *step(run *r, bool *stop)
 {
   const dx_train_config *const c = &r->spec->train;
@@ -382,9 +401,11 @@ static dx_error *step(run *r, bool *stop)
   const bool row = s % c->log_every == 0 || s == c->steps, by_t = s % c->by_t_every == 0 || s == c->steps;
   if (row || by_t) {
     dx_trainer_collect(r->trainer);
+    if (row) compare_ranks(r);
     DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? write_rows(r, &info, row, by_t) : NULL));
+    if (row) r->compute = r->exchange = 0;
   }
-  if (s % c->checkpoint_every == 0 || s == c->steps ) DX_TRY(save(r));
+  if (s % c->checkpoint_every == 0 || s == c->steps) DX_TRY(save(r));
   return NULL;
 }
 
