@@ -198,14 +198,15 @@ static dx_error *compatible(const dx_spec *spec, const char *theirs)
   return err;
 }
 
-/* output with the name in place of NAME. */
+/* output with the name in place of the folder NAME. */
 static void place_output(dx_experiment *e)
 {
-  const char *const at = strstr(e->general.output, "NAME");
+  const char *const output = e->general.output, *at = strstr(output, "NAME");
 
+  while (at && ((at > output && at[-1] != '/') || (at[4] && at[4] != '/'))) at = strstr(at + 1, "NAME");
   snprintf(e->name, sizeof e->name, "%s", e->general.name);
-  if (at) snprintf(e->output, sizeof e->output, "%.*s%s%s", (int)(at - e->general.output), e->general.output, e->name, at + 4);
-  else snprintf(e->output, sizeof e->output, "%s", e->general.output);
+  if (at) snprintf(e->output, sizeof e->output, "%.*s%s%s", (int)(at - output), output, e->name, at + 4);
+  else snprintf(e->output, sizeof e->output, "%s", output);
 }
 
 static dx_error *fill(dx_experiment *e, const dx_keys *keys)
