@@ -290,9 +290,9 @@ static dx_error *check_losses(const dx_trainer *t)
 
   for (int64_t i = 0; i < examples(t); i++)
     if (!isfinite(n[i].loss))
-      return DX_FAIL(NUMERIC, "step %lld: the loss of example %lld of the batch, at timestep t = %lld, is %s",
-                     (long long)t->state.step + 1, (long long)(t->first * t->config->grain + i), (long long)n[i].t,
-                     isnan(n[i].loss) ? "NaN" : "infinite");
+      return DX_FAIL(NUMERIC, "step %lld: the loss of example %lld of the batch, on rank %d at timestep t = %lld, is %s",
+                     (long long)t->state.step + 1, (long long)(t->first * t->config->grain + i),
+                     dx_comm_rank(comm_of(t)), (long long)n[i].t, isnan(n[i].loss) ? "NaN" : "infinite");
   return NULL;
 }
 
