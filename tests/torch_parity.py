@@ -340,6 +340,11 @@ def compare_checkpoint(path, run):
 
 
 def compare_record(f, run):
+    p = run.process
+    prev = np.append(1, p.abar[:-1])
+    for name, expected in (("beta", p.beta), ("alpha_bar", p.abar), ("variance", np.exp(p.log_var)),
+                           ("posterior_variance", p.beta * (1 - prev) / (1 - p.abar))):
+        say(f"process/{name}", worst(f[f"process/{name}"][:], expected), 1e-9)
     every, window = run.s["train.log_every"], run.s["train.by_t_every"]
     steps, last = f["train/step"][:], run.s["train.steps"]
     want = sorted(set(range(every, last + 1, every)) | {last})
