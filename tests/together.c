@@ -253,7 +253,7 @@ static void one_nan(void)
   steps(&j, (int)done);
   const double before = sum_of(&j);
   dx_stream_words(&time, 0, word);
-  snprintf(words, sizeof words, "rank 1: step 3: the loss of example %d of the batch, at timestep t = %d, is ", (int)place,
+  snprintf(words, sizeof words, "rank 1: step 3: the loss of example %d of the batch, on rank 1 at timestep t = %d, is ", (int)place,
            1 + (int)dx_below(word[0], 8));
   all_ok(all_got(step(&j), DX_E_NUMERIC, words), "dx_trainer_step: %snot finite", words);
   all_ok(sum_of(&j) == before && j.state->step == done, "and weights, moments and average are those of before");
