@@ -264,6 +264,8 @@ ok $? "and the good checkpoint stays"
 grep -q "error: .*the loss of example" nan/log.txt
 ok $? "and the log tells it"
 
+refused "weights that ran away in the last step" 7 2 "step 1: the bound of the test split is" -- "$exp/smoke.yaml" output=away train.steps=1 train.rate=1e30
+
 # a write fails in the middle; with room again the same command ends with the same bits
 set_up="train.steps=2000 train.checkpoint_every=100 evaluate.every=never run.keep=100 run.threads=1"
 ranks 1 "$exp/smoke.yaml" output=roomy $set_up >said 2>&1
