@@ -215,10 +215,58 @@ static void moments(const char *kind, const void *config, const dx_dataset_info 
 }
 
 /* The presets of each kind, as every run anywhere must see them. */
+#define SHAPES_HASH 0x81861d19e16659e5
 static const struct { const char *kind; uint64_t hash; } kinds[] = {
   {"gaussian", 0x23473505397a295a}, {"mixture8", 0x91bcd1fdc7795605}, {"moons", 0xfe96d275f88a764b},
   {"swiss-roll", 0xd3b9075e1f39f0b6}, {"checkerboard", 0x39b465c6f4700f40},
 };
+
+/* Images: their facts, every row, and the pictures themselves. */
+static void shapes(void)
+{
+  void *config = settings("shapes", (const char *const[]){"train", "600", "test", "50", NULL});
+  dx_dataset *d;
+  const dx_dataset_info *info;
+  reference r = reference_of("shapes", config, DX_TRAIN);
+  int of[3] = {0}, mixed = 0;
+  dx_error *e;
+
+  if (!fine(open_with("shapes", config, 0, &d))) exit(99);
+  info = dx_dataset_info_of(d);
+  all_ok(info->hash == SHAPES_HASH, "shapes: hash %016" PRIx64, info->hash);
+  all_ok(info->sample.h == 32 && info->sample.w == 32 && info->sample.c == 3 && info->raw == DX_RAW_U8 &&
+         !strcmp(info->modality, "image") && info->has_range && info->lo == 0 && info->hi == 255 &&
+         info->shift == 127.5 && info->scale == 127.5 && info->classes == 3, "shapes: its facts");
+  all_ok(whole_set(d, "shapes", config), "shapes: every row arrives");
+  for (int64_t i = 0; i < r.n; i++) {
+    const uint8_t *x = (uint8_t *)r.rows + i * r.bytes;
+    int colours = 1;
+
+    of[r.label[i]]++;
+    for (int64_t k = 3; k < r.bytes; k += 3) colours += memcmp(x + k, x + k - 3, 3) != 0;
+    mixed += colours > 20 && colours < 1000; /* a figure with an edge, not one colour and no noise */
+  }
+  all_ok(of[0] > 150 && of[1] > 150 && of[2] > 150 && mixed == r.n, "shapes: three figures, each in its picture");
+  reference_free(&r);
+  dx_dataset_close(d);
+  e = rank == 0 ? dx_dataset_write(in("shapes"), dx_source_find("shapes"), config, alone) : NULL;
+  all_ok(fine(dx_comm_agree(comm, e)) && fine(open_file(in("shapes"), 0, &d)) &&
+         dx_dataset_info_of(d)->hash == SHAPES_HASH && whole_set(d, "shapes", config), "shapes: the same from a file");
+  dx_dataset_close(d);
+  free(config);
+}
+
+static void flips(void)
+{
+  const dx_dataset_info info = {.sample = {1, 2, 3, 2}};
+  float x[12], y[12] = {4, 5, 2, 3, 0, 1, 10, 11, 8, 9, 6, 7};
+
+  for (int i = 0; i < 12; i++) x[i] = (float)i;
+  dx_dataset_flip(&info, x);
+  all_ok(!memcmp(x, y, sizeof x), "an image is mirrored left to right, its channels stay");
+  dx_dataset_flip(&info, x);
+  all_ok(x[0] == 0 && x[5] == 5 && x[11] == 11, "twice is once too often");
+}
 
 static void procedural_sets(void)
 {
@@ -599,6 +647,8 @@ int main(int argc, char **argv)
   if (rank == 0 && !mkdtemp(dir)) return 99;
   dx_comm_broadcast(comm, dir, sizeof dir);
   procedural_sets();
+  shapes();
+  flips();
   mixtures();
   small_sets();
   seeds();

@@ -9,6 +9,7 @@ const char *const dx_split_name[DX_SPLITS] = {"train", "test"};
 
 const dx_option dx_data_options[] = {
   DX_OPTION(dx_data_config, kind, "file", 0, 0, "what the samples are: a procedural set (diffx list), or file"),
+  DX_OPTION(dx_data_config, flip, "false", 0, 0, "mirror half of the training images, left to right, at random"),
   DX_OPTION(dx_data_config, memory, "none", 0, 1e18,
             "bytes of samples that one rank may hold; above, they are read from the file in blocks",
             .words = "none=0", .role = DX_RUN),
@@ -134,4 +135,18 @@ void dx_dataset_restore(const dx_dataset_info *info, int64_t n, float *x)
   const int64_t count = n * dx_shape_dim(info->sample);
 
   for (int64_t i = 0; i < count; i++) x[i] = (float)(x[i] * info->scale + info->shift);
+}
+
+void dx_dataset_flip(const dx_dataset_info *info, float *x)
+{
+  const dx_shape s = info->sample;
+
+  for (int64_t i = 0; i < s.h; i++, x += s.w * s.c)
+    for (int64_t a = 0, b = s.w - 1; a < b; a++, b--)
+      for (int64_t k = 0; k < s.c; k++) {
+        const float left = x[a * s.c + k];
+
+        x[a * s.c + k] = x[b * s.c + k];
+        x[b * s.c + k] = left;
+      }
 }

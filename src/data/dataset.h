@@ -41,6 +41,7 @@ typedef struct {
 /* data.*: common keys. */
 typedef struct {
   char kind[32];               /* a procedural kind, or "file" */
+  bool flip;                   /* images: half of the training examples are mirrored */
   double memory;               /* bytes of one rank's shares that may be held, 0: no limit */
 } dx_data_config;
 extern const dx_option dx_data_options[];
@@ -89,6 +90,9 @@ void dx_fetch_destroy(dx_fetch *f); /* Collective; NULL is fine */
 void dx_dataset_normalise(const dx_dataset_info *info, int64_t n, const void *raw, float *out);
 /* And back to data units, in place, in double precision at heart.  Local */
 void dx_dataset_restore(const dx_dataset_info *info, int64_t n, float *x);
+
+/* Mirror one image (h, w, c), left to right, in place.  Local */
+void dx_dataset_flip(const dx_dataset_info *info, float *x);
 
 /* Write a whole dataset as an HDF5 file of diffx's layout (`diffx data make`): read back, it
    gives the same rows and the same hash. c is one rank alone.  Local */

@@ -57,6 +57,26 @@ static dx_mixture mixture_of(const procedural *p)
   return (dx_mixture){.count = n, .dim = dim, .weight = weight, .sigma = sigma, .mean = mean};
 }
 
+static void set_image(const dx_shape *image, dx_dataset_info *info)
+{
+  info->sample = *image;
+  info->raw = DX_RAW_U8;
+  info->shift = info->scale = 127.5;
+  info->has_range = true;
+  info->lo = 0;
+  info->hi = 255;
+  snprintf(info->modality, sizeof info->modality, "image");
+}
+
+static void store(const procedural *p, void *out, int64_t i)
+{
+  const int64_t dim = p->set.dim;
+
+  for (int64_t j = 0; j < dim; j++)
+    if (p->set.image.b) ((uint8_t *)out)[i * dim + j] = (uint8_t)p->sample[j];
+    else ((float *)out)[i * dim + j] = (float)p->sample[j];
+}
+
 dx_error *dx_procedural_open(const dx_procedural_set *set, const void *config, size_t size,
                              const dx_comm *c, dx_dataset_info *info, void **state)
 {
@@ -72,6 +92,7 @@ dx_error *dx_procedural_open(const dx_procedural_set *set, const void *config, s
                             .count = {[DX_TRAIN] = common->train, [DX_TEST] = common->test},
                             .classes = set->classes, .modality = "points"};
   snprintf(info->name, sizeof info->name, "%s", set->name);
+  if (set->image.b) set_image(&set->image, info);
   if (set->modes) info->mixture = mixture_of(p);
   *state = p;
   return NULL;
@@ -82,10 +103,8 @@ dx_error *dx_procedural_rows(void *state, dx_split split, int64_t first, int64_t
 {
   const procedural *p = state;
   const dx_procedural *common = p->config;
-  const int64_t dim = p->set.dim;
-  float *row = out;
 
-  for (int64_t i = 0; i < n; i++, row += dim) {
+  for (int64_t i = 0; i < n; i++) {
     dx_draw draw = {.normals = {.seed = (uint64_t)common->seed, .purpose = DX_FOR_DATA,
                                 .step = split, .index = (uint64_t)(first + i)}};
     dx_stream uniform = draw.normals;
@@ -94,7 +113,7 @@ dx_error *dx_procedural_rows(void *state, dx_split split, int64_t first, int64_t
     uniform.layer = 1;
     dx_stream_words(&uniform, 0, draw.word);
     k = p->set.draw(p->config, &draw, p->sample);
-    for (int64_t j = 0; j < dim; j++) row[j] = (float)p->sample[j];
+    store(p, out, i);
     if (label) label[i] = k;
   }
   return NULL;

@@ -20,15 +20,17 @@ typedef struct {
   dx_stream normals; /* for dx_stream_normals */
   uint32_t word[4];  /* uniform */
 } dx_draw;
-/* One sample: x (dim numbers), data units; returns its label (0 in a set without labels). */
+/* One sample: x (dim numbers, of images whole ones 0..255), data units; returns its label (0 in a
+   set without labels). */
 typedef int32_t (*dx_draw_fn)(const void *config, const dx_draw *draw, double *x);
 
 /* What a set says of itself. */
 typedef struct {
   const char *name;
-  int64_t dim;       /* of its points */
+  int64_t dim;       /* of its points; of images h w c */
+  dx_shape image;    /* 8-bit images of that shape; b = 0: points */
   dx_draw_fn draw;
-  double spread;     /* the scale: root of the mean of the numbers' variances; their mean is 0 */
+  double spread;     /* points: the scale, root of the mean of the numbers' variances; their mean is 0 */
   int64_t classes;
   /* Where the density is a mixture of equal Gaussians: how many, their sigma, and the function
      that gives the mean of number k. */

@@ -27,7 +27,7 @@ const dx_option dx_process_options[] = {
   DX_OPTION(dx_process_config, timesteps, "1000", 2, 1000000, "number of diffusion steps T"),
   DX_OPTION(dx_process_config, decoder_variance, "auto", 0, 0,
             "variance of the decoder term L_0: beta~_2 (clipped), beta_1 (beta), or the mean squared "
-            "error of x_0 at t = 1 (optimal); auto is optimal for real-valued data",
+            "error of x_0 at t = 1 (optimal); auto is clipped for 8-bit data, else optimal",
             .choices = "auto|clipped|beta|optimal"),
   DX_OPTION_END
 };
@@ -147,10 +147,11 @@ double dx_normal_kl(double m1, double l1, double m2, double l2)
   return 0.5 * (h + dx_expm1(-h) + d * d * dx_exp(-l2));
 }
 
-dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c)
+dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes)
 {
   if (!strcmp(c->decoder_variance, "clipped")) return DX_DECODER_CLIPPED;
   if (!strcmp(c->decoder_variance, "beta")) return DX_DECODER_BETA;
+  if (!strcmp(c->decoder_variance, "auto") && bytes) return DX_DECODER_CLIPPED;
   return DX_DECODER_OPTIMAL;
 }
 
@@ -170,6 +171,7 @@ double dx_process_vb(const dx_process *p, const dx_decoder *d, int64_t t, int64_
   const double dim = (double)D;
 
   assert(t >= 1 && t <= p->timesteps);
+  assert(t > 1 || !d->bytes);
   if (t == 1)
     return 0.5 * dim * (log_2pi + dx_log(d->variance)) + 0.5 * x0_sq / d->variance + dim * d->log_scale;
   return dim * dx_normal_kl(0, p->post_log[i], 0, p->log_var[i]) +

@@ -5,6 +5,7 @@
    All in double; cast at use. Ho et al. 2020, eq. 4-7. */
 #ifndef DX_DIFFUSION_PROCESS_H
 #define DX_DIFFUSION_PROCESS_H
+#include <stdbool.h>
 #include "base/error.h"
 #include "base/option.h"
 #include "diffusion/schedule.h"
@@ -44,21 +45,26 @@ double dx_process_log_snr(const dx_process *p, int64_t t);
 /* KL(N(m1, e^l1) || N(m2, e^l2)) of one dimension, in nats. */
 double dx_normal_kl(double m1, double l1, double m2, double l2);
 
-/* How x_1 becomes x_0 for real-valued data: a Gaussian density of that variance around
-   x0hat, in normalised units; log_scale: log |scale| per dimension, so that nats refer to
-   the data as they stand in the file. */
-typedef struct { double variance, log_scale; } dx_decoder;
+/* How x_1 becomes x_0: a Gaussian of that variance around x0hat, in normalised units. Of
+   real-valued data its density, with log_scale = log |scale| per dimension, so that nats refer to
+   the data as they stand in the file; of 8-bit data its share of the value's cell. */
+typedef struct { double variance, log_scale; bool bytes; } dx_decoder;
 typedef enum { DX_DECODER_CLIPPED, DX_DECODER_BETA, DX_DECODER_OPTIMAL } dx_decoder_kind;
-/* "auto" is optimal for real-valued data. */
-dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c);
+/* "auto" is optimal for real-valued data, clipped for 8-bit data (bytes). */
+dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes);
 /* The variance of kind; optimal: of the given mean squared error of x0 at t = 1. */
 double dx_decoder_variance(const dx_process *p, dx_decoder_kind kind, double x0_mse);
 
 /* One term of the bound for one example, in nats, all dimensions summed, given
    x0_sq = sum of (x0 - x0hat)^2:
      t >= 2: KL(q(x_{t-1}|x_t,x0) || p) = D/2 (-1 + log_var - log beta~ + beta~/var) + c1^2 x0_sq / (2 var)
-     t  = 1: -log N(x0; x0hat, decoder.variance) + D log_scale */
+     t  = 1: -log N(x0; x0hat, decoder.variance) + D log_scale; not with d->bytes, see below */
 double dx_process_vb(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double x0_sq);
+/* L_0 of one example of 8-bit data, in nats: -sum over its D numbers of log P(cell of x0), where
+   x0 = v / 127.5 - 1 and the cell reaches 1/255 to both sides, at v = 0 and 255 to infinity. The
+   Gaussian's distribution function is the tanh approximation of improved-diffusion, and
+   probabilities below 1e-12 count as that. */
+double dx_decoder_bytes(const dx_decoder *d, int64_t D, const float *x0, const float *x0hat);
 /* Its expectation when E (x0 - x0hat)^2 = v per dimension: for oracles. */
 double dx_process_vb_expected(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double v);
 /* L_T = KL(q(x_T|x0) || N(0, I)) for one example with sum of squares x0_sq_norm (nats). */

@@ -58,13 +58,15 @@ static dx_error *write_table(dx_h5 *f, const dx_params *p)
   return NULL;
 }
 
-static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T)
+static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T, bool bytes)
 {
   DX_TRY(write_array(f, "/window/loss", DX_H5_F64, 1, &w->loss, "sum of losses since the last row of train"));
   DX_TRY(write_array(f, "/window/examples", DX_H5_I64, 1, &w->examples, "examples in that sum"));
   DX_TRY(write_array(f, "/window/count", DX_H5_I64, T, w->count, "examples by t since the last row of train_by_t"));
   DX_TRY(write_array(f, "/window/mse", DX_H5_F64, T, w->mse, "sums of their errors of the noise"));
-  return write_array(f, "/window/x0_mse", DX_H5_F64, T, w->x0_mse, "sums of their errors of x0");
+  DX_TRY(write_array(f, "/window/x0_mse", DX_H5_F64, T, w->x0_mse, "sums of their errors of x0"));
+  if (!bytes) return NULL;
+  return write_array(f, "/window/decoder", DX_H5_F64, 1, &w->decoder, "sum of L_0 of those at t = 1");
 }
 
 static dx_error *write_head(dx_h5 *f, const dx_problem *p, const dx_state *s)
@@ -125,7 +127,7 @@ static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
 {
   DX_TRY(write_head(f, p, s));
   if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
-  DX_TRY(write_window(f, &s->window, p->process.timesteps));
+  DX_TRY(write_window(f, &s->window, p->process.timesteps, p->info->raw == DX_RAW_U8));
   return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
 }
 
@@ -397,19 +399,19 @@ dx_error *dx_checkpoint_resolve(const char *path, dx_logger *log, char **file)
 }
 
 /* All vectors of a checkpoint, whole, on rank 0. */
-typedef struct { void *vector[4]; void *window[5]; int64_t step; } contents;
+typedef struct { void *vector[4]; void *window[6]; int64_t step; } contents;
 
 static void contents_free(contents *c)
 {
   for (int i = 0; i < 4; i++) free(c->vector[i]);
-  for (int i = 0; i < 5; i++) free(c->window[i]);
+  for (int i = 0; i < 6; i++) free(c->window[i]);
 }
 
 static dx_error *read_all(const char *path, const dx_state *s, const dx_problem *p, contents *out)
 {
   static const char *const vector[] = {"/weights", "/moment1", "/moment2", "/ema"};
   static const char *const window[] = {"/window/loss", "/window/examples", "/window/count", "/window/mse",
-                                       "/window/x0_mse"};
+                                       "/window/x0_mse", "/window/decoder"};
   const int64_t T = p->process.timesteps;
   dx_checkpoint_head h = {0};
   dx_error *err;
@@ -427,9 +429,9 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
   }
   for (int i = 0; i < (p->spec->train.ema > 0 ? 4 : 3); i++)
     DX_TRY_GOTO(err, out, read_array(f, path, vector[i], DX_H5_F32, s->floats, &out->vector[i], &n));
-  for (int i = 0; i < 5; i++)
+  for (int i = 0; i < (p->info->raw == DX_RAW_U8 ? 6 : 5); i++)
     DX_TRY_GOTO(err, out, read_array(f, path, window[i], i == 1 || i == 2 ? DX_H5_I64 : DX_H5_F64,
-                                     i < 2 ? 1 : T, &out->window[i], &n));
+                                     i < 2 || i == 5 ? 1 : T, &out->window[i], &n));
 out:
   dx_h5_close(f);
   dx_checkpoint_head_free(&h);
@@ -443,6 +445,7 @@ static void take_window(dx_window *w, const contents *c, int64_t T)
   memcpy(w->count, c->window[2], (size_t)T * sizeof *w->count);
   memcpy(w->mse, c->window[3], (size_t)T * sizeof *w->mse);
   memcpy(w->x0_mse, c->window[4], (size_t)T * sizeof *w->x0_mse);
+  if (c->window[5]) w->decoder = *(const double *)c->window[5];
 }
 
 dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *p)

@@ -32,13 +32,18 @@ const dx_option dx_evaluate_options[] = {
 enum { CHUNK = 16 }; /* items of a worker between gatherings */
 
 /* The answer for one example of an item. */
-typedef struct { double x0_sq, norm_sq; int64_t t; } answer;
+typedef struct {
+  double x0_sq, norm_sq;
+  double decoder; /* of 8-bit data at t = 1: L_0, nats */
+  int64_t t;
+} answer;
 
 /* One sweep over examples x strata. */
 typedef struct {
   dx_problem *problem;
   dx_objective objective;
   dx_predictor predictor;
+  dx_decoder decoder;       /* bytes: answers hold L_0; set after create */
   dx_split split;
   dx_purpose purpose;
   int64_t examples, grain, blocks, strata, items;
@@ -90,9 +95,6 @@ dx_error *dx_evaluation_possible(const dx_problem *p)
   if (p->info->count[DX_TEST] == 0)
     return DX_FAIL(DATA, "%s has no test split, which evaluations need; give it one or set evaluate.every: never",
                    p->info->name);
-  if (p->info->raw == DX_RAW_U8)
-    return DX_FAIL(DATA, "%s has 8-bit samples, and the bound of these needs a discrete decoder, which this diffx has "
-                   "not; set evaluate.every: never", p->info->name);
   return NULL;
 }
 
@@ -113,7 +115,7 @@ static int64_t decoder_examples(const dx_problem *p)
 
 static bool decoder_is_optimal(const dx_problem *p)
 {
-  return dx_decoder_kind_of(&p->spec->process) == DX_DECODER_OPTIMAL;
+  return dx_problem_decoder_kind(p) == DX_DECODER_OPTIMAL;
 }
 
 int64_t dx_evaluation_forwards(const dx_problem *p)
@@ -276,10 +278,12 @@ static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block
   dx_objective_noise(&s->objective, g, t, x0, eps, xt);
   s->predictor.predict(s->predictor.ctx, thread, g, t, xt, x0hat);
   dx_objective_x0(&s->objective, g, t, xt, x0hat, x0hat);
-  for (int64_t i = 0; i < g; i++)
+  for (int64_t i = 0; i < g; i++) {
     out[i] = (answer){.t = t[i],
                       .x0_sq = s->problem->team->kernel.sum_squared_diff(D, x0 + i * D, x0hat + i * D),
                       .norm_sq = s->problem->team->kernel.sum_squares(D, x0 + i * D)};
+    if (t[i] == 1 && s->decoder.bytes) out[i].decoder = dx_decoder_bytes(&s->decoder, D, x0 + i * D, x0hat + i * D);
+  }
 }
 
 /* Items [from, to): computed by all, the answers in order on rank 0 (s->all).  Collective */
@@ -384,7 +388,7 @@ static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, cons
     if (err) return err;
     dx_comm_broadcast(p->team->comm, &sum, sizeof sum);
   }
-  *out = dx_decoder_variance(&p->process, dx_decoder_kind_of(&p->spec->process),
+  *out = dx_decoder_variance(&p->process, dx_problem_decoder_kind(p),
                              sum / ((double)n * (double)p->dim));
   return NULL;
 }
@@ -405,7 +409,8 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const ans
   tally *const y = ctx;
   const dx_process *const p = &y->problem->process;
   const int64_t D = y->problem->dim, row = a->t - 1;
-  const double vb = dx_process_vb(p, &y->decoder, a->t, D, a->x0_sq), x0_mse = a->x0_sq / (double)D;
+  const double vb = a->t == 1 && y->decoder.bytes ? a->decoder : dx_process_vb(p, &y->decoder, a->t, D, a->x0_sq);
+  const double x0_mse = a->x0_sq / (double)D;
   double *const total = &y->running[e % y->grain];
 
   if (k == 0) {
@@ -489,8 +494,9 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, find_decoder(p, &predictor, &wait, &variance));
-  y.decoder = (dx_decoder){.variance = variance, .log_scale = dx_problem_log_scale(p)};
+  y.decoder = dx_problem_decoder(p, variance);
   DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TEST, DX_FOR_EVAL_NOISE, N, K, p->process.timesteps));
+  s.decoder = y.decoder;
   err = sweep_run(&s, &wait, fold_terms, &y);
   sweep_destroy(&s);
   if (err) goto out;

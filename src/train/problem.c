@@ -23,6 +23,13 @@ static dx_error *create_predictor(dx_problem *p)
   return dx_exact_create(&p->info->mixture, p->info->shift, p->info->scale, &p->process, &p->exact);
 }
 
+static dx_error *check_flip(const dx_problem *p)
+{
+  if (!p->spec->data.flip || !strcmp(p->info->modality, "image")) return NULL;
+  return DX_FAIL(CONFIG, "data.flip is true, but %s holds %s; only images can be mirrored", p->info->name,
+                 p->info->modality);
+}
+
 static dx_error *create_local(dx_problem *p)
 {
   const dx_spec *const s = p->spec;
@@ -43,6 +50,7 @@ dx_error *dx_problem_create(const dx_team *team, const dx_spec *spec, dx_problem
   DX_TRY_GOTO(err, out, dx_dataset_open(&spec->data, spec->data_kind, team->comm, &p->data));
   p->info = dx_dataset_info_of(p->data);
   p->dim = dx_shape_dim(p->info->sample);
+  DX_TRY_GOTO(err, out, check_flip(p));
   err = dx_comm_agree(team->comm, create_local(p));
 out:
   if (err) dx_problem_destroy(p);
@@ -90,4 +98,15 @@ dx_objective dx_problem_clipped(const dx_problem *p)
   return o;
 }
 
-double dx_problem_log_scale(const dx_problem *p) { return dx_log(p->info->scale); }
+dx_decoder_kind dx_problem_decoder_kind(const dx_problem *p)
+{
+  return dx_decoder_kind_of(&p->spec->process, p->info->raw == DX_RAW_U8);
+}
+
+/* A cell's probability has no unit, so 8-bit data need no log |scale|. */
+dx_decoder dx_problem_decoder(const dx_problem *p, double variance)
+{
+  const bool bytes = p->info->raw == DX_RAW_U8;
+
+  return (dx_decoder){.variance = variance, .log_scale = bytes ? 0 : dx_log(p->info->scale), .bytes = bytes};
+}

@@ -29,6 +29,8 @@ int64_t dx_problem_floats(const dx_problem *p);
 dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out) DX_MUST_CHECK;
 /* The objective with x0hat clipped where the data declare a range: for evaluation and sampling. */
 dx_objective dx_problem_clipped(const dx_problem *p);
-/* log |scale|, the same per dimension: from normalised to data units. */
-double dx_problem_log_scale(const dx_problem *p);
+/* Which decoder variance process.decoder_variance means for these data. */
+dx_decoder_kind dx_problem_decoder_kind(const dx_problem *p);
+/* The decoder of these data with that variance (normalised units). */
+dx_decoder dx_problem_decoder(const dx_problem *p, double variance);
 #endif

@@ -163,13 +163,13 @@ static dx_error *add_row(dx_record *r, uint32_t kind, const void *row)
 dx_error *dx_record_train(dx_record *r, const dx_train_row *row) { return add_row(r, TRAIN, row); }
 
 /* Decoder of a training window: its optimal variance is that of the window's own error. */
-static double decoder_term(const dx_problem *p, double x0_mse)
+static double decoder_term(const dx_problem *p, const dx_window *w)
 {
-  const dx_decoder d = {
-    .variance = dx_decoder_variance(&p->process, dx_decoder_kind_of(&p->spec->process), x0_mse),
-    .log_scale = dx_problem_log_scale(p),
-  };
+  const double x0_mse = w->x0_mse[0] / (double)w->count[0];
+  const dx_decoder d =
+      dx_problem_decoder(p, dx_decoder_variance(&p->process, dx_problem_decoder_kind(p), x0_mse));
 
+  if (d.bytes) return w->decoder / (double)w->count[0];
   return dx_process_vb(&p->process, &d, 1, p->dim, x0_mse * (double)p->dim);
 }
 
@@ -192,7 +192,7 @@ dx_error *dx_record_by_t(dx_record *r, int64_t step, const dx_window *w)
     x0[i] = n > 0 ? w->x0_mse[i] / n : NAN;
     /* each term is affine in the squared error, so the mean's term is the mean of terms */
     if (!(n > 0)) kl[i] = NAN;
-    else kl[i] = i == 0 ? decoder_term(p, x0[0])
+    else kl[i] = i == 0 ? decoder_term(p, w)
                         : dx_process_vb(&p->process, &none, i + 1, p->dim, x0[i] * (double)p->dim);
   }
   err = add_row(r, BY_T, row);

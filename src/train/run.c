@@ -343,6 +343,7 @@ static dx_error *write_by_t(run *r)
   memset(w->count, 0, T * sizeof *w->count);
   memset(w->mse, 0, T * sizeof *w->mse);
   memset(w->x0_mse, 0, T * sizeof *w->x0_mse);
+  w->decoder = 0;
   return NULL;
 }
 

@@ -21,7 +21,7 @@ typedef struct {
 
 /* What the record wants to know of one example. */
 typedef struct {
-  double loss, mse, x0_mse;
+  double loss, mse, x0_mse, decoder;
   int64_t t;
 } note;
 
@@ -209,6 +209,38 @@ static void start_fetch(dx_trainer *t, int64_t step)
   dx_fetch_start(t->fetch, t->index, t->first_row);
 }
 
+/* Half of the images, chosen by their place in the batch. */
+static void flip_rows(dx_trainer *t)
+{
+  const dx_problem *const p = t->problem;
+  dx_stream s = {.seed = p->spec->seed, .purpose = DX_FOR_FLIP, .step = (uint64_t)t->state.step};
+
+  for (int64_t i = 0; i < examples(t); i++) {
+    uint32_t word[4];
+
+    s.index = (uint64_t)(t->first * t->config->grain + i);
+    dx_stream_words(&s, 0, word);
+    if (word[0] >> 31) dx_dataset_flip(p->info, t->x0 + i * p->dim);
+  }
+}
+
+/* L_0 of the examples at t = 1 of a grain; room (D) is scratch. 8-bit data alone: of others
+   it follows from the error of x0. */
+static void find_decoder_terms(const dx_trainer *t, const int32_t *ts, const float *x0, const float *xt,
+                               const float *out, float *room, note *notes)
+{
+  const dx_problem *const p = t->problem;
+  const dx_decoder_kind kind = dx_problem_decoder_kind(p);
+  const dx_decoder d = dx_problem_decoder(
+      p, dx_decoder_variance(&p->process, kind == DX_DECODER_OPTIMAL ? DX_DECODER_CLIPPED : kind, 0));
+
+  for (int64_t k = 0; k < t->config->grain && d.bytes; k++) {
+    if (ts[k] != 1) continue;
+    dx_objective_x0(&p->objective, 1, &ts[k], xt + k * p->dim, out + k * p->dim, room);
+    notes[k].decoder = dx_decoder_bytes(&d, p->dim, x0 + k * p->dim, room);
+  }
+}
+
 /* The rows of this step as floats; the next step's set off. */
 static dx_error *take_rows(dx_trainer *t)
 {
@@ -222,6 +254,7 @@ static dx_error *take_rows(dx_trainer *t)
   t->coming = -1;
   DX_TRY(dx_fetch_finish(t->fetch, &rows, &labels));
   dx_dataset_normalise(t->problem->info, examples(t), rows, t->x0);
+  if (t->problem->spec->data.flip) flip_rows(t);
   if (t->state.step + 1 < t->config->steps) {
     t->coming = t->state.step + 1;
     start_fetch(t, t->coming);
@@ -253,12 +286,18 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   dx_objective_noise(&p->objective, g, ts, x0, w->eps, w->xt);
   const dx_draw draw = {.seed = p->spec->seed, .step = (uint64_t)t->state.step, .place = index};
   dx_net_forward(p->net, thread, g, &draw, ts, w->xt, w->out);
+  note *const notes = t->note + t->noted * examples(t) + i;
+  memset(notes, 0, (size_t)g * sizeof *notes);
+  find_decoder_terms(t, ts, x0, w->xt, w->out, w->gout, notes);
   dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->xt, w->out, 1.0f / (float)t->config->batch,
                     terms, w->gout);
   dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
-  for (int64_t k = 0; k < g; k++)
-    t->note[t->noted * examples(t) + i + k] =
-        (note){.loss = terms[k].loss, .mse = terms[k].mse, .x0_mse = terms[k].x0_mse, .t = ts[k]};
+  for (int64_t k = 0; k < g; k++) {
+    notes[k].loss = terms[k].loss;
+    notes[k].mse = terms[k].mse;
+    notes[k].x0_mse = terms[k].x0_mse;
+    notes[k].t = ts[k];
+  }
 }
 
 /* A part of the grains for every thread that was asked for; OpenMP may give fewer, and then one
@@ -402,6 +441,7 @@ static void add_notes(dx_trainer *t)
         w->count[from[i].t - 1]++;
         w->mse[from[i].t - 1] += from[i].mse;
         w->x0_mse[from[i].t - 1] += from[i].x0_mse;
+        w->decoder += from[i].decoder;
       }
     }
 }

@@ -15,6 +15,9 @@ typedef struct {
   int64_t examples;            /* in loss */
   int64_t *count;              /* (T) since the last row of train_by_t */
   double *mse, *x0_mse;        /* (T) sums */
+  double decoder;              /* of 8-bit data: sum of L_0 of the examples at t = 1, nats, from x0hat
+                                  unclipped; where the variance is to be optimal, with the clipped one,
+                                  as an optimal one is known in evaluations alone */
 } dx_window;
 
 /* What training has come to. */

@@ -85,7 +85,7 @@ static void gaussian_spec(dx_spec *s, void *data_kind, const dx_schedule *schedu
 /* Each term against its closed form, within 4 of its own standard errors; and the total. */
 static void compare_terms(const dx_problem *p, const dx_evaluation *e, dx_verdict *v)
 {
-  const dx_decoder d = {.variance = e->head.decoder_variance, .log_scale = dx_problem_log_scale(p)};
+  const dx_decoder d = dx_problem_decoder(p, e->head.decoder_variance);
   const double s2 = p->info->mixture.sigma[0] * p->info->mixture.sigma[0] / (p->info->scale * p->info->scale);
   double total = dx_process_prior(&p->process, p->dim, (double)p->dim * s2);
 

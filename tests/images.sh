@@ -1,0 +1,85 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# 8-bit images through whole runs: bits per dimension, mirrored examples, the same bits everywhere.
+. "${srcdir:-.}/tests/lib.sh"
+cat > tiny.yaml <<'EOF'
+name: tiny
+data:      {kind: shapes, size: 8, train: 300, test: 40, flip: true}
+process:   {schedule: linear, timesteps: 50}
+model:     {kind: mlp, hidden: [64]}
+train:     {steps: 60, batch: 40, grain: 8, ema: 0.9, log_every: 10, by_t_every: 25, checkpoint_every: 20}
+evaluate:  {grain: 8}
+sample:    {count: 20, grain: 4}
+EOF
+
+run() {           # run RANKS OUTPUT KEYS...
+  r=$1 out=$2
+  shift 2
+  ranks "$r" tiny.yaml output="$out" "$@" >>"$out.log" 2>&1
+}
+equal() {         # equal A B: records and checkpoints
+  "$diffx" compare "$1" "$2" >"$2.cmp" 2>&1 && cmp "$1/checkpoints/step-00000060.h5" "$2/checkpoints/step-00000060.h5" &&
+    cmp "$1/checkpoints/step-00000040.h5" "$2/checkpoints/step-00000040.h5" &&
+    cmp "$1/samples/step-00000060.h5" "$2/samples/step-00000060.h5"
+}
+
+run 1 ref run.threads=1
+bad=$?
+ok $bad "a run on images"
+test $bad = 0 || show ref.log
+for how in "3 1" "2 2"; do
+  set -- $how
+  run "$1" "r$1" run.threads="$2" && equal ref "r$1" >>"r$1.log"
+  bad=$?
+  ok $bad "the same bits on $1 ranks x $2 threads"
+  test $bad = 0 || show "r$1.log" "r$1.cmp"
+done
+
+# steps 21 to 25 are in a window that the checkpoint of step 20 opened
+for step in 20 40; do
+  cp -r ref "cut$step"
+  for later in $(seq $((step + 20)) 20 60); do rm "cut$step/checkpoints/step-000000$later.h5"; done
+  run 3 "cut$step" run.threads=1 && grep -q "resuming from.*step-000000$step.h5" "cut$step.log" && equal ref "cut$step" >>"cut$step.log"
+  bad=$?
+  ok $bad "the same bits from the checkpoint of step $step on"
+  test $bad = 0 || show "cut$step.log" "cut$step.cmp"
+done
+
+run 1 plain run.threads=1 data.flip=false && "$diffx" compare ref plain >plain.cmp 2>&1
+test $? = 5
+ok $? "unmirrored, another answer"
+ranks 1 "$exp/smoke.yaml" output=points data.flip=true >points.log 2>&1
+test $? = 3 && grep -q 'data.flip is true, but moons holds points; only images can be mirrored' points.log
+ok $? "points cannot be mirrored"
+
+if ! "${PYTHON:-python3}" -c 'import h5py, numpy' 2>/dev/null; then
+  ok 0 "the numbers # SKIP no h5py and numpy here"
+  done_testing
+  exit
+fi
+"${PYTHON:-python3}" - > said <<'EOF'
+import h5py, math, numpy as np
+def say(good, words): print("holds" if good else "fails", words)
+f = h5py.File("ref/metrics.h5")
+D = f.attrs["dimension"]
+kl = {k: f["kl"][k][-1] for k in f["kl"] if k != "t"}
+say(D == 192 and abs(kl["decoder_bits"] * D * math.log(2) - kl["decoder"]) < 1e-9 * kl["decoder"], "nats and bits/dim")
+say(0 < kl["decoder_bits"] < 12 and kl["decoder"] == kl["vb"][0], "L_0 is a probability")
+say(abs(kl["decoder_variance"] - f["process/posterior_variance"][1]) < 1e-15, "its variance is beta~_2")
+say(abs(kl["total"] - kl["prior"] - np.sum(kl["vb"])) < 1e-9 * kl["total"], "the total is the sum of the terms")
+# a network that has learnt nothing: what x_t tells of x_0 is within the clipped range
+say(np.all(kl["x0_mse"] <= 4), "x0hat is clipped to the range")
+rows = f["train_by_t/kl"][:, 0]
+say(np.all(np.isnan(rows) | (rows > 0)) and not np.all(np.isnan(rows)), "L_0 of the training windows")
+x = h5py.File("ref/samples/step-00000060.h5")
+say(x["x"].shape == (20, 8, 8, 3) and x["x"][:].min() >= 0 and x["x"][:].max() <= 255 and
+    x["x"][:].std() > 10, "samples are in the range of the data")
+say(np.allclose(x["reference"][:], np.round(x["reference"][:]), rtol=0, atol=1e-4), "the reference is whole numbers")
+EOF
+while read -r good words; do
+  test "$good" = holds
+  ok $? "$words"
+done < said
+test "$(wc -l < said)" = 8
+ok $? "all numbers looked at"
+done_testing
