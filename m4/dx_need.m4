@@ -169,6 +169,30 @@ AC_DEFUN([DX_YAML], [
       [libyaml-dev], [libyaml-devel], [libyaml],
       [set PKG_CONFIG_PATH, or YAML_CFLAGS and YAML_LIBS])])])
 
+dnl DX_MAY(NAME, MODULE, LIBRARY, HEADER, CALL, WHAT FOR) - a library that diffx can do without: DX_NAME in
+dnl the program, PICTURE_CFLAGS and PICTURE_LIBS, a line in $dx_may_words. --without-LIBRARY leaves it out.
+AC_DEFUN([DX_MAY], [
+  AC_ARG_WITH([$3], [AS_HELP_STRING([--without-$3], [no $2: $6])], [], [with_$3=check])
+  dx_may=no
+  AS_IF([test "x$with_$3" != xno],
+    [AC_MSG_CHECKING([for $2])
+     AS_IF([DX_PC([$2])], [], [dx_cflags= dx_libs=-l$3])
+     DX_WITH([$dx_cflags], [$dx_libs],
+       [AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <stddef.h>
+#include <stdio.h>
+#include <$4>]], [[$5;]])], [dx_may=yes])])
+     AC_MSG_RESULT([$dx_may])])
+  AS_IF([test $dx_may = yes],
+    [AC_DEFINE([DX_$1], [1], [$6])
+     PICTURE_CFLAGS="$PICTURE_CFLAGS $dx_cflags" PICTURE_LIBS="$PICTURE_LIBS $dx_libs"
+     dx_may_words="$dx_may_words
+  $2	found: $6"],
+    [AS_IF([test "x$with_$3" = xyes],
+       [DX_MISSING([$2], [a program with $4 does not build], [see README.md], [see README.md], [see README.md],
+          [leave out --with-$3])])
+     dx_may_words="$dx_may_words
+  $2	not found; lost: $6"])])
+
 dnl DX_OPENMP - OPENMP_CFLAGS.
 AC_DEFUN([DX_OPENMP], [
   AC_OPENMP

@@ -14,6 +14,8 @@ dx_error *dx_cmd_list(const dx_call *call)
   if (call->argc) return DX_FAIL(USAGE, "diffx list takes no argument, not %s", call->argv[0]);
   puts("data (data.kind)");
   for (int i = 0; dx_source_at(i); i++) printf("  %-14s %s\n", dx_source_at(i)->name, dx_source_at(i)->help);
+  puts("formats (diffx data import)");
+  for (int i = 0; dx_importer_at(i); i++) printf("  %-14s %s\n", dx_importer_at(i)->name, dx_importer_at(i)->help);
   puts("schedules (process.schedule)");
   for (int i = 0; dx_schedule_at(i); i++) printf("  %-14s %s\n", dx_schedule_at(i)->name, dx_schedule_at(i)->help);
   puts("models (model.kind)");

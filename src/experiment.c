@@ -302,31 +302,47 @@ static dx_error *no_kind_of_data(const char *name)
                  near ? near : "", near ? "?)" : "");
 }
 
-dx_error *dx_source_configure(const char *kind_name, char *const *assignments, int count, const dx_source **source,
-                              void **config)
+/* The options of one kind by themselves, from assignments; *config is malloc'd. */
+static dx_error *configure(const char *what, const dx_section *more, const dx_option *options, size_t size,
+                           char *const *assignments, int count, void **config)
 {
+  const char text[] = "{}";
   dx_keys *keys = NULL;
-  char text[64];
-  dx_error *err;
   void *into = NULL;
+  dx_error *err;
 
-  *source = dx_source_find(kind_name);
-  if (!*source) return no_kind_of_data(kind_name);
-  snprintf(text, sizeof text, "kind: %s\n", kind_name);
-  DX_TRY(dx_keys_parse("data make", text, strlen(text), &keys));
+  DX_TRY(dx_keys_parse(what, text, strlen(text), &keys));
   for (int i = 0; i < count; i++) DX_TRY_GOTO(err, out, dx_keys_assign(keys, assignments[i]));
-  into = calloc(1, (*source)->config_size + 1);
+  into = calloc(1, size + 1);
   if (!into) {
     err = DX_FAIL(INTERNAL, "no memory for options");
     goto out;
   }
-  dx_data_config common;
-  const dx_section sections[] = {{.prefix = "", .options = dx_data_options, .into = &common},
-                                 {.prefix = "", .options = (*source)->options, .into = into}};
-  err = dx_keys_fill(keys, sections, 2);
+  const dx_section sections[] = {{.prefix = "", .options = options, .into = into}, more ? *more : (dx_section){0}};
+  err = dx_keys_fill(keys, sections, more ? 2 : 1);
 out:
   dx_keys_destroy(keys);
   if (err) free(into);
   else *config = into;
   return err;
+}
+
+dx_error *dx_source_configure(const char *kind_name, char *const *assignments, int count, const dx_source **source,
+                              void **config)
+{
+  dx_data_config common;
+  const dx_section shared = {.prefix = "", .options = dx_data_options, .into = &common};
+
+  *source = dx_source_find(kind_name);
+  if (!*source) return no_kind_of_data(kind_name);
+  return configure("data make", &shared, (*source)->options, (*source)->config_size, assignments, count, config);
+}
+
+dx_error *dx_importer_configure(const char *name, char *const *assignments, int count, const dx_importer **importer,
+                                void **config)
+{
+  *importer = dx_importer_find(name);
+  if (!*importer)
+    return DX_FAIL(USAGE, "%s is no format that can be imported; allowed: cifar10, idx, images, npy (diffx list)", name);
+  return configure("data import", NULL, (*importer)->options, (*importer)->config_size, assignments, count, config);
 }

@@ -3,6 +3,7 @@
 #ifndef DX_EXPERIMENT_H
 #define DX_EXPERIMENT_H
 #include "config/config.h"
+#include "data/import.h"
 #include "train/spec.h"
 
 typedef struct dx_experiment dx_experiment;
@@ -23,4 +24,7 @@ int dx_all_sections(dx_section sections[DX_SECTIONS]);
    *config is malloc'd. */
 dx_error *dx_source_configure(const char *kind, char *const *assignments, int count, const dx_source **source,
                               void **config) DX_MUST_CHECK;
+/* The same of a format, for `data import`. */
+dx_error *dx_importer_configure(const char *name, char *const *assignments, int count, const dx_importer **importer,
+                                void **config) DX_MUST_CHECK;
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/inside.h"
+#include "io/file.h"
 #include "io/h5.h"
 
 typedef struct { char file[4096]; } config;
@@ -233,6 +234,16 @@ out:
   return e;
 }
 
+static dx_error *where_from(dx_error *e, const char *file)
+{
+  dx_error *const more = DX_FAIL(IO, "%s; to make it: ./diffx data import FORMAT SOURCE %s (FORMAT: cifar10, idx, images "
+                                 "or npy; data/README.md tells where the official files come from)",
+                                 dx_error_text(e), file);
+
+  dx_error_free(e);
+  return more;
+}
+
 /* Rank 0 looks first, so that a bad file costs one rank's look and gives one message. */
 static dx_error *open(const void *given, const dx_comm *c, dx_dataset_info *info, void **state)
 {
@@ -241,6 +252,7 @@ static dx_error *open(const void *given, const dx_comm *c, dx_dataset_info *info
   dx_error *e = o ? NULL : DX_FAIL(INTERNAL, "out of memory");
 
   if (!e && dx_comm_rank(c) == 0) e = dx_dataset_look(k->file, info);
+  if (e && !dx_file_exists(k->file)) e = where_from(e, k->file);
   DX_TRY_GOTO(e, out, dx_comm_agree(c, e));
   dx_comm_broadcast(c, info, sizeof *info);
   o->raw = info->raw;

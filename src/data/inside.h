@@ -3,6 +3,7 @@
 #ifndef DX_DATA_INSIDE_H
 #define DX_DATA_INSIDE_H
 #include "data/dataset.h"
+#include "io/h5.h"
 
 /* Bytes of one raw row. */
 static inline int64_t dx_row_bytes(const dx_dataset_info *info)
@@ -52,6 +53,13 @@ struct dx_dataset {
   dx_dataset_info info;
   dx_store *store[DX_SPLITS];
 };
+
+/* --- write.c: parts of a dataset file ------------------------------------ Local */
+
+/* Room for the samples and labels of a split; nothing where it has no rows. */
+dx_error *dx_write_sets(dx_h5 *f, const dx_dataset_info *info, dx_split split) DX_MUST_CHECK;
+/* The attributes of the file. source: how it was made. */
+dx_error *dx_write_facts(dx_h5 *f, const dx_dataset_info *info, const char *source) DX_MUST_CHECK;
 
 /* --- dataset_file.c ------------------------------------------------------ Local */
 

@@ -11,18 +11,23 @@ enum { TEXT = 4096 };
 /* Room for one piece of rows. */
 typedef struct { void *rows; int32_t *label; } piece;
 
-static dx_error *make_sets(dx_h5 *f, const dx_dataset_info *info, dx_split split, const char *x,
-                           const char *label)
+dx_error *dx_write_sets(dx_h5 *f, const dx_dataset_info *info, dx_split split)
 {
   const dx_shape s = info->sample;
   const bool flat = s.h == 1 && s.w == 1;
+  char x[32], label[32];
   const dx_h5_type type = info->raw == DX_RAW_U8 ? DX_H5_U8 : DX_H5_F32;
   const dx_h5_info samples = flat
     ? (dx_h5_info){.type = type, .rank = 2, .dim = {info->count[split], s.c}}
+    : !strcmp(info->modality, "sequence")
+    ? (dx_h5_info){.type = type, .rank = 3, .dim = {info->count[split], s.w, s.c}}
     : (dx_h5_info){.type = type, .rank = 4, .dim = {info->count[split], s.h, s.w, s.c}};
   const dx_h5_info labels = {.type = DX_H5_I32, .rank = 1, .dim = {info->count[split]}};
   const dx_h5_storage storage = {.compress = info->raw == DX_RAW_U8}; /* floats hardly shrink */
 
+  if (info->count[split] == 0) return NULL;
+  snprintf(x, sizeof x, "/%s/x", dx_split_name[split]);
+  snprintf(label, sizeof label, "/%s/label", dx_split_name[split]);
   DX_TRY(dx_h5_write(f, x, &samples, NULL, "1", "samples, one a row", &storage));
   if (info->classes == 0) return NULL;
   return dx_h5_write(f, label, &labels, NULL, "1", "class of each sample", &storage);
@@ -37,7 +42,7 @@ static dx_error *write_split(dx_h5 *f, const dx_source *source, void *state,
   if (n == 0) return NULL;
   snprintf(x, sizeof x, "/%s/x", dx_split_name[split]);
   snprintf(label, sizeof label, "/%s/label", dx_split_name[split]);
-  DX_TRY(make_sets(f, info, split, x, label));
+  DX_TRY(dx_write_sets(f, info, split));
   for (int64_t i = 0; i < n; i += step) {
     const int64_t m = n - i < step ? n - i : step;
 
@@ -60,7 +65,7 @@ static void recipe(const dx_source *source, const void *kind_config, char text[T
   }
 }
 
-static dx_error *write_attributes(dx_h5 *f, const dx_dataset_info *info, const char *source)
+dx_error *dx_write_facts(dx_h5 *f, const dx_dataset_info *info, const char *source)
 {
   DX_TRY(dx_h5_set_int(f, "/", "format", 1));
   DX_TRY(dx_h5_set_text(f, "/", "program", "diffx"));
@@ -101,7 +106,7 @@ dx_error *dx_dataset_write(const char *path, const dx_source *source, const void
   DX_TRY(source->open(kind_config, c, &info, &state));
   DX_TRY_GOTO(e, out, dx_h5_create(&f));
   recipe(source, kind_config, text);
-  DX_TRY_GOTO(e, out, write_attributes(f, &info, text));
+  DX_TRY_GOTO(e, out, dx_write_facts(f, &info, text));
   DX_TRY_GOTO(e, out, write_all(f, source, state, &info));
   e = dx_h5_save(f, path);
 out:
