@@ -51,6 +51,12 @@ holds=no
 test "$status" -eq 0 && test -f "$work/build/$run/Makefile" && holds=yes
 say "$holds" 'nothing hidden: configured'
 
+# Libraries that diffx can do without
+configure CC="$mpicc" --without-z --without-lzma --without-zstd --without-png --without-jpeg
+holds=no
+test "$status" -eq 0 && test "$(grep -c 'not found; lost: ' "$work/out")" = 5 && holds=yes
+say "$holds" 'none of the libraries for images: configured, and said'
+
 # A compiler and the MPI
 mkdir "$work/bare"
 for d in /usr/bin /bin; do

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "io/h5.h"
+#include "io/picture.h"
 
 const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples",
@@ -24,6 +25,8 @@ const dx_option dx_sample_options[] = {
             .role = DX_FREE),
   DX_OPTION_END
 };
+
+enum { SHOWN = 256, GAP = 2 }; /* samples of a picture, pixels between them */
 
 /* One drawing, as all threads of this rank see it. */
 typedef struct {
@@ -254,6 +257,59 @@ out:
   return err;
 }
 
+/* Data units to 0..255: the declared range, else two and a half scales to both sides of the shift. */
+static uint8_t shade(const dx_dataset_info *i, float x)
+{
+  const double lo = i->has_range ? i->lo : i->shift - 2.5 * i->scale, hi = i->has_range ? i->hi : i->shift + 2.5 * i->scale;
+  const double v = 255 * (x - lo) / (hi - lo);
+
+  return v > 0 ? (uint8_t)((v < 255 ? v : 255) + 0.5) : 0;
+}
+
+/* The first n samples in rows, white between them. */
+static void draw_grid(const dx_dataset_info *info, int64_t n, int64_t columns, const float *x, dx_picture *p)
+{
+  const dx_shape s = info->sample;
+
+  memset(p->pixels, 255, (size_t)(p->h * p->w * p->c));
+  for (int64_t k = 0; k < n; k++)
+    for (int64_t i = 0; i < s.h; i++) {
+      const int64_t top = GAP + k / columns * (s.h + GAP) + i, left = GAP + k % columns * (s.w + GAP);
+      uint8_t *const to = p->pixels + (top * p->w + left) * p->c;
+      const float *const from = x + (k * s.h + i) * s.w * s.c;
+
+      for (int64_t j = 0; j < s.w * s.c; j++) to[j] = shade(info, from[j]);
+    }
+}
+
+/* Images as a picture beside the file: its name with .png in place of .h5. Rank 0.  Local */
+static dx_error *write_grid(const drawing *d, const char *path, const float *x)
+{
+  const dx_dataset_info *const info = d->problem->info;
+  const dx_shape s = info->sample;
+  const int64_t n = d->count < SHOWN ? d->count : SHOWN;
+  const size_t stem = strlen(path) > 3 && !strcmp(path + strlen(path) - 3, ".h5") ? strlen(path) - 3 : strlen(path);
+  int64_t columns = 1;
+  char name[4096];
+  dx_picture p;
+  dx_error *err;
+
+  if (strcmp(info->modality, "image") || (s.c != 1 && s.c != 3)) return NULL;
+  if (!dx_picture_can_save()) {
+    dx_log_say(d->problem->team->log, DX_LOG_INFO, "no picture of the samples: this diffx was built without libpng");
+    return NULL;
+  }
+  while (columns * columns < n) columns++;
+  p = (dx_picture){.h = GAP + (n + columns - 1) / columns * (s.h + GAP), .w = GAP + columns * (s.w + GAP), .c = s.c};
+  p.pixels = malloc((size_t)(p.h * p.w * p.c));
+  if (!p.pixels) return DX_FAIL(INTERNAL, "no memory for a picture of samples");
+  draw_grid(info, n, columns, x, &p);
+  snprintf(name, sizeof name, "%.*s.png", (int)stem, path);
+  err = dx_picture_save(&p, name);
+  dx_picture_free(&p);
+  return err;
+}
+
 /* The snapshots to rank 0: one gathering each, packed without the padding.  Collective */
 static dx_error *gather_shots(const drawing *d, float **out)
 {
@@ -290,6 +346,7 @@ dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const
   DX_TRY_GOTO(err, out, gather_shots(&d, &shots));
   DX_TRY_GOTO(err, out, fetch_reference(&d, &reference, &references));
   err = dx_comm_rank(c) ? NULL : write_file(&d, path, step, ema, x, shots, reference, references);
+  if (!err && dx_comm_rank(c) == 0) err = write_grid(&d, path, x);
   err = dx_comm_agree(c, err);
 out:
   free(x);
