@@ -9,6 +9,8 @@
 
 enum { HEADER = 1 << 16, PIECE_BYTES = 1 << 20 };
 
+static const int64_t most_numbers = (int64_t)1 << 48; /* numbers of an array */
+
 typedef struct { char labels[4096]; int64_t test; } config;
 static const dx_option options[] = {
   DX_OPTION(config, labels, "", 0, 0, "a second .npy file: the label of each row"),
@@ -36,12 +38,16 @@ static const char *value_of(const char *header, const char *key)
 
 static dx_error *read_shape(array *a, const char *at)
 {
+  int64_t numbers = 1;
+
   for (at++; *at && *at != ')'; at += strspn(at, ", ")) {
     char *end;
 
     if (a->rank == 8) break;
     a->dim[a->rank++] = strtoll(at, &end, 10);
-    if (end == at || a->dim[a->rank - 1] < 1) return DX_FAIL(DATA, "%s: its header has no good shape", a->path);
+    if (end == at || a->dim[a->rank - 1] < 1 || a->dim[a->rank - 1] > most_numbers / numbers)
+      return DX_FAIL(DATA, "%s: its header has no good shape", a->path);
+    numbers *= a->dim[a->rank - 1];
     at = end + (*end == 'L');
   }
   return NULL;
@@ -50,6 +56,7 @@ static dx_error *read_shape(array *a, const char *at)
 /* b1, u1 .. u8, i1 .. i8, f4, f8, little-endian. */
 static dx_error *read_type(array *a, const char *text)
 {
+  char start[7], shown[DX_SHOWN];
   const bool quoted = *text == '\'' && strlen(text) > 4;
 
   a->type = quoted ? text[2] : 0;
@@ -59,8 +66,9 @@ static dx_error *read_type(array *a, const char *text)
       ((a->type == 'f' && (a->size == 4 || a->size == 8)) ||
        ((a->type == 'u' || a->type == 'i') && (a->size == 1 || a->size == 2 || a->size == 4 || a->size == 8))))
     return NULL;
-  return DX_FAIL(DATA, "%s holds numbers of the type %.6s; astype one of uint8, float32, float64 (labels: int64), "
-                 "little-endian", a->path, text);
+  snprintf(start, sizeof start, "%s", text);
+  return DX_FAIL(DATA, "%s holds numbers of the type %s; astype one of uint8, float32, float64 (labels: int64), "
+                 "little-endian", a->path, dx_text_show(start, shown));
 }
 
 static dx_error *read_header(array *a)
