@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/math.h"
 #include "base/random.h"
 
 enum { PAD = 16 }; /* floats: one 64-byte line */
@@ -44,11 +45,17 @@ void dx_params_start(const dx_params *p, uint64_t seed, float *w)
     const dx_param_entry *const e = &p->entry[i];
     const dx_stream s = {.seed = seed, .purpose = DX_FOR_INIT, .step = (uint64_t)i};
     uint32_t word[4] = {0};
+    double normal[4] = {0}; /* of one block, as dx_stream_normals makes them */
 
     for (int64_t j = 0; j < e->where.n; j++) {
-      if (j % 4 == 0 && e->bound > 0) dx_stream_words(&s, (uint32_t)(j / 4), word);
-      w[e->where.at + j] =
-          e->bound > 0 ? (float)(e->bound * (2 * dx_uniform(word[j % 4]) - 1)) : e->fill;
+      if (j % 4 == 0 && (e->bound > 0 || e->deviation > 0)) dx_stream_words(&s, (uint32_t)(j / 4), word);
+      if (j % 4 == 0 && e->deviation > 0) {
+        dx_box_muller(word[0], word[1], &normal[0], &normal[1]);
+        dx_box_muller(word[2], word[3], &normal[2], &normal[3]);
+      }
+      w[e->where.at + j] = e->bound > 0       ? (float)(e->bound * (2 * dx_uniform(word[j % 4]) - 1))
+                           : e->deviation > 0 ? (float)(e->deviation * normal[j % 4])
+                                              : e->fill;
     }
   }
 }

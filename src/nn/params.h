@@ -16,8 +16,9 @@ typedef struct {
   dx_param where;
   int dims;
   int64_t dim[DX_PARAM_DIMS];
-  double bound; /* starts uniform in (-bound, bound) ... */
-  float fill;   /* ... or, with bound 0, at this value */
+  double bound;     /* starts uniform in (-bound, bound) ... */
+  double deviation; /* ... or, with bound 0, normal with this standard deviation ... */
+  float fill;       /* ... or, with both 0, at this value */
 } dx_param_entry;
 
 /* The table of parameters; grows while a model is created, then stays. */
@@ -28,7 +29,7 @@ typedef struct {
   int64_t numbers; /* parameters proper, without padding */
 } dx_params;
 
-/* Add `what` (name, dims, dim, bound, fill; where is filled in). Padding is zero and
+/* Add `what` (name, dims, dim, bound, deviation, fill; where is filled in). Padding is zero and
    stays zero: its gradient is.  Local */
 dx_error *dx_params_add(dx_params *p, const dx_param_entry *what, dx_param *out) DX_MUST_CHECK;
 void dx_params_destroy(dx_params *p);
