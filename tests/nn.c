@@ -2,6 +2,7 @@
 /* Every layer and model: backward against finite differences of forward, and equal bits of an
    example in any slot of a pass. Sizes are odd; one linear layer is large enough for BLIS. */
 #include "base/random.h"
+#include "nn/conv.h"
 #include "nn/linear.h"
 #include "nn/model.h"
 #include "tap.h"
@@ -29,6 +30,7 @@ static double dot(int64_t n, const float *a, const float *b)
 
 /* Dropout is on in every check: the same places give the same mask. */
 static uint32_t place[] = {11, 3, 4, 5, 6, 9, 11};
+static int32_t label[] = {1, 0, 2, 2, 1, 0, 1};
 static const dx_draw draw = {.seed = 4, .step = 2, .place = place};
 
 /* A model under test, with all that its passes need. */
@@ -45,7 +47,7 @@ typedef struct {
 static double loss(rig *r)
 {
   const dx_pass p = {.kernel = &r->k, .w = r->w, .packed = r->packed, .gw = r->gw, .work = &r->arena, .draw = &draw};
-  const dx_condition c = {.time = r->time};
+  const dx_condition c = {.time = r->time, .label = label};
 
   r->kind->pack(r->model, &r->k, r->w, r->packed, 0, 1);
   r->kind->forward(r->model, &p, r->B, r->x, &c, r->acts, r->y);
@@ -54,7 +56,7 @@ static double loss(rig *r)
 
 static void build(rig *r, const dx_model *kind, const void *config, dx_shape sample, int64_t B)
 {
-  const dx_model_spec spec = {.sample = sample, .out_channels = sample.c, .timesteps = 10};
+  const dx_model_spec spec = {.sample = sample, .out_channels = sample.c, .timesteps = 10, .classes = 3};
   dx_arena count = {0};
 
   *r = (rig){.kind = kind, .B = B, .in = dx_shape_dim(sample), .out = dx_shape_dim(sample)};
@@ -118,6 +120,26 @@ static double slope_error(rig *r, float *v, const float *g, int64_t n, double h)
   return worst;
 }
 
+/* The parameters of the mlp's time: the first layer's column of t/T alone. */
+static void check_time_weights(rig *r, const char *what)
+{
+  const dx_param first = r->params.entry[0].where;
+  int probed = 0, off = 0; /* a step over a ReLU's kink is off for good reason: few are */
+
+  for (int64_t o = 0; o < r->params.entry[0].dim[0]; o += 3, probed++) {
+    const int64_t at = first.at + o * (r->in + 1) + r->in;
+    const float keep = r->w[at], h = 2e-3f;
+
+    r->w[at] = keep + h;
+    const double up = loss(r);
+    r->w[at] = keep - h;
+    const double down = loss(r);
+    r->w[at] = keep;
+    off += fabs((up - down) / (2 * (double)h) - (double)r->gw[at]) > 2e-3;
+  }
+  ok(probed > 40 && off * 20 <= probed, "%s: gradient of the time's weights, %d of %d off", what, off, probed);
+}
+
 static void check_model(const dx_model *kind, const void *config, const char *what, dx_shape sample)
 {
   rig r;
@@ -133,22 +155,7 @@ static void check_model(const dx_model *kind, const void *config, const char *wh
   ok(by_w < 2e-3, "%s: gradient of the parameters, off by %.1e", what, by_w);
   ok(by_x < 5e-3, "%s: gradient of the input, off by %.1e", what, by_x);
 
-  /* the parameters of the time: the first layer's column of t/T alone */
-  const dx_param first = r.params.entry[0].where;
-  int probed = 0, off = 0; /* a step over a ReLU's kink is off for good reason: few are */
-
-  for (int64_t o = 0; o < r.params.entry[0].dim[0]; o += 3, probed++) {
-    const int64_t at = first.at + o * (r.in + 1) + r.in;
-    const float keep = r.w[at], h = 2e-3f;
-
-    r.w[at] = keep + h;
-    const double up = loss(&r);
-    r.w[at] = keep - h;
-    const double down = loss(&r);
-    r.w[at] = keep;
-    off += fabs((up - down) / (2 * (double)h) - (double)r.gw[at]) > 2e-3;
-  }
-  ok(probed > 40 && off * 20 <= probed, "%s: gradient of the time's weights, %d of %d off", what, off, probed);
+  if (!strcmp(what, "mlp")) check_time_weights(&r, what);
 
   /* the same example in another slot */
   const float *last = r.y + (r.B - 1) * r.out;
@@ -229,6 +236,105 @@ static void check_linear(int64_t in, int64_t out, dx_activation activation)
   dx_params_destroy(&params);
 }
 
+/* Forward against the definition; backward is its adjoint: <gy, W x> = <gx, x> = <gw, w> + ... */
+static void check_conv(dx_conv_kind kind, dx_shape s, int64_t out, const char *what)
+{
+  dx_params params = {0};
+  dx_conv l;
+  dx_kernels k;
+  dx_arena arena, count = {0};
+  int64_t packed = 0;
+  double worst = 0;
+
+  dx_kernels_ref(&k);
+  if (dx_conv_init(&l, &params, &packed, "conv", kind, s.c, out)) abort();
+  dx_conv_work(&l, s, &count);
+  if (dx_arena_create(count.peak, &arena)) abort();
+  const dx_shape o = dx_conv_out(&l, s);
+  const int64_t nx = dx_shape_count(s), ny = dx_shape_count(o), size = kind == DX_CONV_1 ? 1 : 3;
+  const int64_t stride = s.h / o.h, pad = kind == DX_CONV_3 || kind == DX_CONV_3_HALF_1;
+  float *w = malloc((size_t)params.floats * 4), *gw = calloc((size_t)params.floats, 4), *pk = malloc((size_t)packed * 4);
+  float *x = malloc((size_t)nx * 4), *gx = malloc((size_t)nx * 4), *each = malloc((size_t)(s.b * out) * 4);
+  float *y = malloc((size_t)ny * 4), *gy = malloc((size_t)ny * 4), *base = malloc((size_t)ny * 4), *geach = malloc((size_t)(s.b * out) * 4);
+
+  dx_params_start(&params, 9, w);
+  fill(x, nx, 1), fill(gy, ny, 2), fill(base, ny, 3), fill(each, s.b * out, 4);
+  dx_conv_pack(&l, &k, w, pk);
+  const dx_pass p = {.kernel = &k, .w = w, .packed = pk, .gw = gw, .work = &arena};
+  dx_conv_forward(&l, &p, s, x, (dx_conv_base){.pixels = base, .example = each}, y);
+  for (int64_t i = 0; i < ny; i++) {
+    const int64_t c = i % out, col = i / out % o.w, row = i / out / o.w % o.h, b = i / dx_shape_dim(o);
+    double sum = (double)w[l.b.at + c] + (double)base[i] + (double)each[b * out + c];
+
+    for (int64_t u = 0; u < size; u++)
+      for (int64_t v = 0; v < size; v++)
+        for (int64_t ch = 0; ch < s.c; ch++) {
+          const int64_t r = row * stride + u - pad, q = col * stride + v - pad;
+
+          if (r < 0 || q < 0 || r >= s.h || q >= s.w) continue;
+          sum += (double)x[((b * s.h + r) * s.w + q) * s.c + ch] * (double)w[l.w.at + ((c * size + u) * size + v) * s.c + ch];
+        }
+    worst = fmax(worst, fabs(sum - (double)y[i]));
+    y[i] = (float)(sum - (double)w[l.b.at + c] - (double)base[i] - (double)each[b * out + c]); /* W x alone */
+  }
+  ok(worst < 1e-5, "%s: y = base + b + W x, off by %.1e", what, worst);
+  dx_conv_backward(&l, &p, s, x, gy, gx, geach);
+  const double size_y = sqrt(dot(ny, y, y) * dot(ny, gy, gy)), product = dot(ny, gy, y);
+  ok(fabs(product - dot(nx, gx, x)) < 1e-6 * size_y, "%s: gradient of x is the adjoint", what);
+  ok(fabs(product - dot(l.w.n, gw + l.w.at, w + l.w.at)) < 1e-6 * size_y, "%s: gradient of W is the adjoint", what);
+  worst = 0;
+  for (int64_t c = 0; c < out; c++) {
+    double sum = 0, by_example = 0;
+
+    for (int64_t i = c; i < ny; i += out) sum += (double)gy[i];
+    for (int64_t b = 0; b < s.b; b++) by_example += (double)geach[b * out + c];
+    worst = fmax(worst, fmax(fabs(sum - by_example), fabs(sum - (double)gw[l.b.at + c])));
+  }
+  ok(worst < 1e-4, "%s: gradients of the bias and of what examples add, off by %.1e", what, worst);
+  float *const all[] = {w, gw, pk, x, gx, each, y, gy, base, geach};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  dx_arena_destroy(&arena);
+  dx_params_destroy(&params);
+}
+
+static void set(const dx_model *m, void *config, const char *key, const char *value)
+{
+  const dx_option *const o = dx_option_find(m->options, key);
+  dx_error *const e = o ? dx_option_read(o, value, config) : NULL;
+
+  ok(o && !e, "%s: %s is %s", m->name, key, value);
+  dx_error_free(e);
+}
+
+static void check_points(const dx_model *m)
+{
+  void *config = calloc(1, m->config_size);
+
+  dx_option_presets(m->options, config);
+  set(m, config, "dropout", "0.3");
+  check_model(m, config, m->name, (dx_shape){1, 1, 1, 2});
+  check_model(m, config, m->name, (dx_shape){1, 2, 3, 3});
+  free(config);
+}
+
+/* Settings after one another: each network has all those before it as well. */
+static void check_unets(const dx_model *m)
+{
+  static const char *const how[][2] = {
+    {"channels", "8"}, {"multipliers", "[1, 2]"}, {"norm_groups", "4"}, {"attention", "[3]"}, {"dropout", "0.3"}, {"blocks", "1"},
+    {"", "unet by default"}, {"down", "resample"}, {"up", "resample"}, {"classes", "3"}, {"", "unet, resampled, classes"},
+    {"time", "scale"}, {"head_channels", "4"}, {"", "unet, scale, heads"},
+    /* the time's layers through BLIS */
+    {"channels", "136"}, {"", "unet, wide"}};
+  void *config = calloc(1, m->config_size);
+
+  dx_option_presets(m->options, config);
+  for (size_t i = 0; i < sizeof how / sizeof *how; i++)
+    if (*how[i][0]) set(m, config, how[i][0], how[i][1]);
+    else check_model(m, config, how[i][1], (dx_shape){1, 4, 6, 3});
+  free(config);
+}
+
 int main(void)
 {
   check_linear(3, 33, DX_RELU);   /* narrow */
@@ -236,20 +342,14 @@ int main(void)
   check_linear(31, 45, DX_RELU);
   if (dx_blis_start(NULL)) abort();
   check_linear(700, 400, DX_RELU); /* BLIS */
-  for (int i = 0; dx_model_at(i); i++) {
-    const dx_model *const m = dx_model_at(i);
-    void *config = calloc(1, m->config_size);
-
-    dx_option_presets(m->options, config);
-    const dx_option *const dropout = dx_option_find(m->options, "dropout");
-    if (dropout) {
-      dx_error *e = dx_option_read(dropout, "0.3", config);
-      ok(!e, "%s: dropout is on", m->name);
-      dx_error_free(e);
-    }
-    check_model(m, config, m->name, (dx_shape){1, 1, 1, 2});
-    check_model(m, config, m->name, (dx_shape){1, 2, 3, 3});
-    free(config);
-  }
+  check_conv(DX_CONV_1, (dx_shape){3, 5, 7, 3}, 5, "conv 1x1");
+  check_conv(DX_CONV_3, (dx_shape){2, 5, 7, 3}, 5, "conv 3x3");
+  check_conv(DX_CONV_3, (dx_shape){2, 1, 1, 4}, 3, "conv 3x3 of one pixel");
+  check_conv(DX_CONV_3, (dx_shape){2, 21, 19, 5}, 17, "conv 3x3 in blocks");
+  check_conv(DX_CONV_3_HALF, (dx_shape){3, 6, 4, 3}, 5, "conv 3x3 to half");
+  check_conv(DX_CONV_3_HALF_1, (dx_shape){2, 2, 10, 2}, 7, "conv 3x3 to half, zeros around");
+  for (int i = 0; dx_model_at(i); i++)
+    if (strcmp(dx_model_at(i)->name, "unet")) check_points(dx_model_at(i));
+    else check_unets(dx_model_at(i));
   return done();
 }

@@ -14,11 +14,13 @@ typedef struct {
   dx_shape sample;      /* b = 1 */
   int64_t out_channels; /* c of the prediction; h and w are the sample's */
   int64_t timesteps;    /* T */
+  int64_t classes;      /* labels are below it; 0: the data have none */
 } dx_model_spec;
 
 /* What a prediction is conditioned on, per example of the pass. */
 typedef struct {
   const float *time;    /* (B) t - 1 in [0, T - 1], real-valued */
+  const int32_t *label; /* (B), or NULL: a model without classes does not read it */
 } dx_condition;
 
 typedef enum { DX_PASS_INFER, DX_PASS_TRAIN } dx_pass_kind; /* TRAIN keeps what backward needs */
