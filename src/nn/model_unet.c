@@ -52,7 +52,7 @@ static const dx_option options[] = {
   DX_OPTION(config, down, "conv", 0, 0, "half size by a convolution, or by means of 2x2 pixels inside a residual block", .choices = "conv|resample"),
   DX_OPTION(config, up, "conv", 0, 0, "double size by repeated pixels and a convolution, or by repeated pixels inside a residual block", .choices = "conv|resample"),
   DX_OPTION(config, down_padding, "0", 0, 1, "zeros left and above where a convolution halves the size"),
-  DX_OPTION(config, classes, "0", 0, 65536, "classes that the prediction is conditioned on; 0: none"),
+  DX_OPTION(config, classes, "0", 0, 65536, "classes that the prediction is conditioned on, at least those of the data; samples take the classes in turn; 0: none"),
   DX_OPTION_END
 };
 

@@ -53,6 +53,7 @@ typedef struct {
   int64_t *index, *first_row; /* of one chunk */
   int64_t room_rows;
   float *x0;                /* this rank's rows of the chunk */
+  const int32_t *label;     /* theirs, the fetch's; NULL without labels */
   float **buffer;           /* (threads) of 4 x grain x D */
   answer *mine, *all;
   int64_t *counts, *offsets;
@@ -225,7 +226,6 @@ static dx_error *fetch_blocks(sweep *s, int64_t from, int64_t to)
   const int ranks = dx_comm_size(s->problem->team->comm), me = dx_comm_rank(s->problem->team->comm);
   int64_t n = 0;
   const void *rows;
-  const int32_t *labels;
 
   for (int r = 0; r < ranks; r++) {
     int64_t a, b;
@@ -237,7 +237,7 @@ static dx_error *fetch_blocks(sweep *s, int64_t from, int64_t to)
   }
   s->first_row[ranks] = n;
   dx_fetch_start(s->fetch, s->index, s->first_row);
-  DX_TRY(dx_fetch_finish(s->fetch, &rows, &labels));
+  DX_TRY(dx_fetch_finish(s->fetch, &rows, &s->label));
   dx_dataset_normalise(s->problem->info, s->first_row[me + 1] - s->first_row[me], rows, s->x0);
   return NULL;
 }
@@ -276,7 +276,7 @@ static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block
   }
   make_noise(s, t, row, width == 1, eps);
   dx_objective_noise(&s->objective, g, t, x0, eps, xt);
-  s->predictor.predict(s->predictor.ctx, thread, g, t, xt, x0hat);
+  s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
   dx_objective_x0(&s->objective, g, t, xt, x0hat, x0hat);
   for (int64_t i = 0; i < g; i++) {
     out[i] = (answer){.t = t[i],

@@ -117,11 +117,12 @@ static dx_pass pass_of(const dx_net *n, int thread, const dx_draw *draw, float *
                    .work = &n->worker[thread].arena, .draw = draw};
 }
 
-void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const float *x, float *y)
+void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const int32_t *label,
+                    const float *x, float *y)
 {
   worker *const w = &n->worker[thread];
   const dx_pass p = pass_of(n, thread, draw, NULL);
-  const dx_condition c = {.time = w->time};
+  const dx_condition c = {.time = w->time, .label = label};
 
   for (int64_t i = 0; i < B; i++) w->time[i] = (float)(t[i] - 1);
   n->model->forward(n->state, &p, B, x, &c, w->acts, y);
@@ -134,9 +135,9 @@ void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, floa
   n->model->backward(n->state, &p, B, n->worker[thread].acts, gy, gx);
 }
 
-static void predict(void *ctx, int thread, int64_t n, const int32_t *t, const float *xt, float *out)
+static void predict(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out)
 {
-  dx_net_forward(ctx, thread, n, NULL, t, xt, out);
+  dx_net_forward(ctx, thread, n, NULL, t, label, xt, out);
 }
 
 dx_predictor dx_net_predictor(dx_net *n) { return (dx_predictor){.predict = predict, .ctx = n}; }

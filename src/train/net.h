@@ -5,10 +5,10 @@
 #include "nn/model.h"
 #include "train/spec.h"
 
-/* Anything that predicts: a network or the exact predictor. n samples with t[i] in 1..T
-   -> out (n, D); called by several threads at once, each with its own number. */
+/* Anything that predicts: a network or the exact predictor. n samples with t[i] in 1..T and label[i]
+   (label NULL: the data have none) -> out (n, D); called by several threads at once, each with its own number. */
 typedef struct {
-  void (*predict)(void *ctx, int thread, int64_t n, const int32_t *t, const float *xt, float *out);
+  void (*predict)(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out);
   void *ctx;
 } dx_predictor;
 
@@ -28,9 +28,10 @@ int64_t dx_net_packed(const dx_net *n);
 /* From now on passes use these weights (not copied); packs them with all threads. */
 void dx_net_load(dx_net *n, const float *w);
 
-/* A forward pass, and the backward pass that may follow with the same draw: B as reserved. draw NULL:
-   nothing is random. */
-void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const float *x, float *y);
+/* A forward pass, and the backward pass that may follow with the same draw while label stands: B as
+   reserved. draw NULL: nothing is random; label NULL: the data have none. */
+void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const int32_t *label,
+                    const float *x, float *y);
 void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx);
 dx_predictor dx_net_predictor(dx_net *n);
 #endif

@@ -32,10 +32,10 @@ static double time_forward(dx_problem *p)
 {
   const int64_t g = p->spec->evaluate.grain, floats = dx_problem_floats(p);
   float *const w = calloc((size_t)floats + 1, sizeof *w), *const x = calloc((size_t)(2 * g * p->dim), sizeof *x);
-  int32_t *const t = calloc((size_t)g, sizeof *t);
+  int32_t *const t = calloc((size_t)g, sizeof *t), *const label = calloc((size_t)g, sizeof *label);
   double best = -1;
   dx_predictor predict;
-  dx_error *err = w && x && t ? NULL : DX_FAIL(INTERNAL, "no memory to time a forward pass");
+  dx_error *err = w && x && t && label ? NULL : DX_FAIL(INTERNAL, "no memory to time a forward pass");
 
   /* numbers of everyday size: zeros or denormal ones could take another time */
   for (int64_t i = 0; !err && i < floats; i++) w[i] = (float)(i % 7 - 3) * 0.05f;
@@ -45,7 +45,7 @@ static double time_forward(dx_problem *p)
   for (int k = 0; k < 20 && !err; k++) {
     const double begin = dx_clock();
 
-    predict.predict(predict.ctx, 0, g, t, x, x + g * p->dim);
+    predict.predict(predict.ctx, 0, g, t, label, x, x + g * p->dim);
     const double taken = dx_clock() - begin;
     if (k == 0 || taken < best) best = taken;
   }
@@ -53,6 +53,7 @@ static double time_forward(dx_problem *p)
   free(w);
   free(x);
   free(t);
+  free(label);
   return best;
 }
 

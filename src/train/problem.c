@@ -11,7 +11,7 @@ static dx_error *create_predictor(dx_problem *p)
 {
   const dx_spec *const s = p->spec;
   const dx_model_spec m = {.sample = p->info->sample, .out_channels = p->info->sample.c,
-                           .timesteps = p->process.timesteps};
+                           .timesteps = p->process.timesteps, .classes = p->info->classes};
 
   if (s->model) return dx_net_create(p->team, s->model, s->model_config, &m, &p->net);
   if (p->info->mixture.count == 0)
@@ -70,9 +70,11 @@ void dx_problem_destroy(dx_problem *p)
 
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
 
-static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const float *xt, float *out)
+static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt,
+                          float *out)
 {
   (void)thread;
+  (void)label;
   dx_exact_predict(ctx, n, t, xt, out);
 }
 

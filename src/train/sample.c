@@ -65,16 +65,18 @@ static void draw_grain(drawing *d, int thread, int64_t q)
 {
   const int64_t g = d->grain, D = d->problem->dim, local = (q - d->first) * g;
   float *const x = d->x + local * D, *const x0hat = d->buffer[thread], *const z = x0hat + g * D;
-  int32_t t[g];
+  const int64_t classes = d->problem->info->classes;
+  int32_t t[g], label[g]; /* samples take the classes in turn */
   int64_t shot = 0;
 
   draw_normals(d, q, d->problem->process.timesteps + 1, x);
+  for (int64_t i = 0; i < g; i++) label[i] = classes ? (int32_t)((q * g + i) % classes) : 0;
   for (int64_t k = 0; k < d->steps; k++) {
     const int64_t now = d->plan[k], next = k + 1 < d->steps ? d->plan[k + 1] : 0;
 
     while (shot < d->snapshots && d->shot[shot] == k) keep(d, shot++, local, x);
     for (int64_t i = 0; i < g; i++) t[i] = (int32_t)now;
-    d->predictor.predict(d->predictor.ctx, thread, g, t, x, x0hat);
+    d->predictor.predict(d->predictor.ctx, thread, g, t, classes ? label : NULL, x, x0hat);
     dx_objective_x0(&d->objective, g, t, x, x0hat, x0hat);
     draw_normals(d, q, now, z);
     d->problem->spec->sampler->step(d->problem->spec->sampler_config, &d->problem->process,

@@ -40,6 +40,7 @@ struct dx_trainer {
   int64_t epoch;                  /* of order */
   dx_permutation order;
   float *x0;                      /* (this rank's examples, D) of the current step */
+  const int32_t *label;           /* (this rank's examples), the fetch's; NULL without labels */
   int32_t *t;                     /* (this rank's examples) */
   worker *worker;                 /* (threads) */
   note *note, *all_notes;         /* (NOTES_MOST x examples) here; of all ranks on rank 0 */
@@ -245,14 +246,13 @@ static void find_decoder_terms(const dx_trainer *t, const int32_t *ts, const flo
 static dx_error *take_rows(dx_trainer *t)
 {
   const void *rows;
-  const int32_t *labels;
 
   if (t->coming != t->state.step) { /* the first step, or the one before failed or was taken back */
-    if (t->coming >= 0) dx_error_free(dx_fetch_finish(t->fetch, &rows, &labels));
+    if (t->coming >= 0) dx_error_free(dx_fetch_finish(t->fetch, &rows, &t->label));
     start_fetch(t, t->state.step);
   }
   t->coming = -1;
-  DX_TRY(dx_fetch_finish(t->fetch, &rows, &labels));
+  DX_TRY(dx_fetch_finish(t->fetch, &rows, &t->label));
   dx_dataset_normalise(t->problem->info, examples(t), rows, t->x0);
   if (t->problem->spec->data.flip) flip_rows(t);
   if (t->state.step + 1 < t->config->steps) {
@@ -285,7 +285,7 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   p->team->kernel.normals(key, ctr, g, index, p->dim, w->eps);
   dx_objective_noise(&p->objective, g, ts, x0, w->eps, w->xt);
   const dx_draw draw = {.seed = p->spec->seed, .step = (uint64_t)t->state.step, .place = index};
-  dx_net_forward(p->net, thread, g, &draw, ts, w->xt, w->out);
+  dx_net_forward(p->net, thread, g, &draw, ts, t->label ? t->label + i : NULL, w->xt, w->out);
   note *const notes = t->note + t->noted * examples(t) + i;
   memset(notes, 0, (size_t)g * sizeof *notes);
   find_decoder_terms(t, ts, x0, w->xt, w->out, w->gout, notes);
