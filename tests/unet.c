@@ -181,6 +181,40 @@ static int option(net *t, char *line)
   return o && !err;
 }
 
+/* The network of DDPM's CIFAR-10 runs has 35,746,307 parameters (google/ddpm-cifar10-32). */
+static void check_default(void)
+{
+  const dx_model_spec spec = {.sample = {1, 32, 32, 3}, .out_channels = 3, .timesteps = 1000};
+  void *config = calloc(1, kind->config_size), *model = NULL;
+  dx_params params = {0};
+
+  dx_option_presets(kind->options, config);
+  dx_error *const err = kind->create(config, &spec, &params, &model);
+  ok(!err && params.numbers == 35746307, "by default: %lld parameters", (long long)params.numbers);
+  dx_error_free(err);
+  if (model) kind->destroy(model);
+  dx_params_destroy(&params);
+  free(config);
+}
+
+/* What cannot be built is refused in words that name the option. */
+static void check_refused(const char *key, const char *value, const char *words)
+{
+  const dx_model_spec spec = {.sample = {1, 12, 8, 3}, .out_channels = 3, .timesteps = 1000, .classes = 10};
+  void *config = calloc(1, kind->config_size), *model = NULL;
+  dx_params params = {0};
+
+  dx_option_presets(kind->options, config);
+  dx_error *err = dx_option_read(dx_option_find(kind->options, "multipliers"), "[1, 2]", config);
+  if (!err) err = dx_option_read(dx_option_find(kind->options, key), value, config);
+  if (!err) err = kind->create(config, &spec, &params, &model);
+  ok(err && !model && strstr(dx_error_text(err), words), "%s %s is refused: %s", key, value, err ? dx_error_text(err) : "no");
+  dx_error_free(err);
+  if (model) kind->destroy(model);
+  dx_params_destroy(&params);
+  free(config);
+}
+
 int main(int argc, char **argv)
 {
   char path[4096], line[256];
@@ -192,6 +226,12 @@ int main(int argc, char **argv)
   if (dx_blis_start(NULL)) return 1;
   if (argc > 1) snprintf(path, sizeof path, "%s", argv[1]);
   else snprintf(path, sizeof path, "%s/tests/golden/unet.bin", getenv("srcdir") ? getenv("srcdir") : ".");
+  check_default();
+  check_refused("multipliers", "[1, 2, 2, 2]", "must be multiples of 8");
+  check_refused("norm_groups", "5", "128 channels");
+  check_refused("head_channels", "48", "heads of 48");
+  check_refused("classes", "7", "model.classes is 7");
+  check_refused("multipliers", "[1,1,1,1,1,1,1,1,1]", "9 levels");
   FILE *f = fopen(path, "rb");
   ok(f != NULL, "%s is there", argc > 1 ? path : "golden/unet.bin");
   while (f && fine && fgets(line, sizeof line, f)) {
