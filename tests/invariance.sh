@@ -3,11 +3,12 @@
 # One experiment, one answer: the same bits on any number of ranks and threads.
 . "${srcdir:-.}/tests/lib.sh"
 
-same() {          # same CASE RANKS THREADS KEYS...: a run like $work/CASE-ref, compared with it
+file=$exp/smoke.yaml
+same() {          # same CASE RANKS THREADS KEYS...: a run of $file like CASE-ref, compared with it
   case=$1 r=$2 t=$3
   shift 3
   out=$case-$r-$t
-  ranks "$r" "$exp/smoke.yaml" output="$out" run.threads="$t" "$@" >"$out.log" 2>&1
+  ranks "$r" "$file" output="$out" run.threads="$t" "$@" >"$out.log" 2>&1
   status=$?
   "$diffx" compare "$case-ref" "$out" >"$out.cmp" 2>&1 &&
     cmp "$case-ref/checkpoints/step-00000060.h5" "$out/checkpoints/step-00000060.h5" >>"$out.cmp" 2>&1 &&
@@ -22,7 +23,7 @@ same() {          # same CASE RANKS THREADS KEYS...: a run like $work/CASE-ref, 
 reference() {
   case=$1
   shift
-  ranks 1 "$exp/smoke.yaml" output="$case-ref" run.threads=1 "$@" >"$case-ref.log" 2>&1
+  ranks 1 "$file" output="$case-ref" run.threads=1 "$@" >"$case-ref.log" 2>&1
   bad=$?
   ok $bad "$case: the run on 1 rank x 1 thread"
   test $bad = 0 || show "$case-ref.log"
@@ -50,6 +51,26 @@ same "a single grain" 3 2 train.batch=8
 reference "wider than a slice" model.hidden=[150,150,150] train.batch=40
 same "wider than a slice" 3 1 model.hidden=[150,150,150] train.batch=40
 same "wider than a slice" 5 2 model.hidden=[150,150,150] train.batch=40
+
+file=$exp/smoke-unet.yaml
+reference "a U-Net on images"
+same "a U-Net on images" 1 2
+same "a U-Net on images" 3 1
+same "a U-Net on images" 5 2
+
+# stopped after step 20 and gone on elsewhere
+out="a U-Net on images-resumed"
+(sleep 0.1; while ! test -e "$out/checkpoints/step-00000020.h5"; do sleep 0.02; done; touch "$out/stop") &
+ranks 2 "$file" output="$out" run.threads=1 >"$out.log" 2>&1
+test $? = 75
+ok $? "a U-Net on images: stopped on 2 ranks"
+ranks 3 "$file" output="$out" run.threads=1 >>"$out.log" 2>&1
+"$diffx" compare "a U-Net on images-ref" "$out" >>"$out.log" 2>&1 &&
+  cmp "a U-Net on images-ref/checkpoints/step-00000060.h5" "$out/checkpoints/step-00000060.h5" >>"$out.log" 2>&1
+bad=$?
+ok $bad "a U-Net on images: gone on with 3 ranks"
+test $bad = 0 || show "$out.log"
+file=$exp/smoke.yaml
 
 # the test can fail: another seed is another answer
 ranks 1 "$exp/smoke.yaml" output=other seed=8 >other.log 2>&1
