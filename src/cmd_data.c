@@ -16,7 +16,7 @@ static dx_error *make(const dx_call *call)
   if (call->argc < 3 || strchr(call->argv[2], '='))
     return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [key=value ...]; diffx list shows the kinds");
   DX_TRY(dx_source_configure(call->argv[1], call->argv + 3, call->argc - 3, &source, &config));
-  err = dx_call_output(call, call->argv[2]);
+  err = dx_call_output(call, call->argv[2], "dataset");
   if (!err) err = dx_comm_start_alone(&alone);
   if (!err) err = dx_dataset_write(call->argv[2], source, config, alone);
   if (!err) dx_log_say(call->log, DX_LOG_INFO, "%s: use it with data.kind: file, data.file: %s", call->argv[2], call->argv[2]);
@@ -65,7 +65,7 @@ static dx_error *import(const dx_call *call)
     return DX_FAIL(USAGE, "usage: diffx data import FORMAT SOURCE OUT.h5 [key=value ...]; diffx list shows the formats");
   err = assignments_of(call, 4, &given, &count);
   if (!err) err = dx_importer_configure(call->argv[1], given, count, &importer, &config);
-  if (!err) err = dx_call_output(call, call->argv[3]);
+  if (!err) err = dx_call_output(call, call->argv[3], "dataset");
   command(call, how, sizeof how);
   if (!err) err = dx_import_run(importer, config, call->argv[2], call->argv[3], how, call->log);
   if (!err) dx_log_say(call->log, DX_LOG_INFO, "%s: use it with data.kind: file, data.file: %s", call->argv[3], call->argv[3]);

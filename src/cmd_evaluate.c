@@ -48,11 +48,16 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   const double begin = dx_clock();
 
   if (to) snprintf(path, sizeof path, "%s", to);
-  else snprintf(path, sizeof path, "%s/evaluation-%08lld.h5", t.folder, (long long)t.step);
+  else {
+    char stem[4000];
+
+    snprintf(stem, sizeof stem, "%s/evaluation-%08lld", t.folder, (long long)t.step);
+    dx_call_fresh(&call, stem, path, sizeof path);
+  }
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
-  DX_TRY_GOTO(err, out, dx_call_output(&call, path));
+  DX_TRY_GOTO(err, out, dx_call_output(&call, path, "record"));
   DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, NULL, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);

@@ -45,29 +45,58 @@ static void find_folder(const char *path, char *folder, size_t room)
   snprintf(folder, room, "%s", *parents ? parents : ".");
 }
 
-static dx_error *look_at_output(const char *path)
+/* Is the file that stands at path of the kind that is to be written, and no part of a run? */
+static dx_error *may_replace(const char *path, const char *content)
+{
+  char copy[4096], *found = NULL, *program = NULL;
+  dx_h5 *f = NULL;
+  dx_error *err = dx_h5_open(path, &f);
+
+  snprintf(copy, sizeof copy, "%s", path);
+  if (!err && dx_h5_has_attr(f, "/", "content") && dx_h5_has_attr(f, "/", "program")) {
+    err = dx_h5_get_text(f, "/", "content", &found);
+    if (!err) err = dx_h5_get_text(f, "/", "program", &program);
+  }
+  dx_h5_close(f);
+  const bool same = !err && found && program && !strcmp(found, content) && !strcmp(program, "diffx");
+  const char *const name = basename(copy);
+  const bool of_run = !strcmp(name, "metrics.h5") || !strncmp(name, "step-", 5);
+
+  dx_error_free(err);
+  free(found);
+  free(program);
+  if (same && !of_run) return NULL;
+  return DX_FAIL(IO, "%s stands there and is %s: it is not overwritten", path,
+                 same ? "a run's own file" : strcmp(content, "dataset") ? "another file" : "no dataset that diffx has made");
+}
+
+static dx_error *look_at_output(const char *path, const char *content)
 {
   char copy[4096];
   struct stat s;
-  dx_h5 *f = NULL;
-  dx_error *err;
 
   snprintf(copy, sizeof copy, "%s", path);
   const char *const folder = dirname(copy);
   if (access(folder, W_OK | X_OK)) return DX_FAIL(IO, "cannot write %s: its folder %s: %s", path, folder, strerror(errno));
   if (stat(path, &s) || (S_ISREG(s.st_mode) && s.st_size == 0)) return NULL;
   if (S_ISDIR(s.st_mode)) return DX_FAIL(IO, "cannot write %s: it is a folder", path);
-  err = dx_h5_open(path, &f);
-  dx_h5_close(f);
-  if (!err) return NULL;
-  dx_error_free(err);
-  return DX_FAIL(IO, "%s stands there and is no HDF5 file: it is not overwritten", path);
+  return may_replace(path, content);
 }
 
-dx_error *dx_call_output(const dx_call *call, const char *path)
+dx_error *dx_call_output(const dx_call *call, const char *path, const char *content)
 {
-  if (!call->comm) return look_at_output(path);
-  return dx_comm_agree(call->comm, dx_comm_rank(call->comm) == 0 ? look_at_output(path) : NULL);
+  if (!call->comm) return look_at_output(path, content);
+  return dx_comm_agree(call->comm, dx_comm_rank(call->comm) == 0 ? look_at_output(path, content) : NULL);
+}
+
+void dx_call_fresh(const dx_call *call, const char *stem, char *path, size_t room)
+{
+  int n = 2;
+
+  snprintf(path, room, "%s.h5", stem);
+  if (dx_comm_rank(call->comm) == 0)
+    while (dx_file_exists(path)) snprintf(path, room, "%s-%d.h5", stem, n++);
+  dx_comm_broadcast(call->comm, path, room);
 }
 
 /* An experiment file, a record or another file given for a checkpoint. */
@@ -175,11 +204,16 @@ dx_error *dx_cmd_sample(const dx_call *call_)
   const bool ema = t.ema && !strcmp(spec->sample.weights, "ema");
 
   if (to) snprintf(path, sizeof path, "%s", to);
-  else snprintf(path, sizeof path, "%s/samples/drawn-%08lld.h5", t.folder, (long long)t.step);
+  else {
+    char stem[4000];
+
+    snprintf(stem, sizeof stem, "%s/samples/drawn-%08lld", t.folder, (long long)t.step);
+    dx_call_fresh(&call, stem, path, sizeof path);
+  }
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
-  if (to) DX_TRY_GOTO(err, out, dx_call_output(&call, path));
+  if (to) DX_TRY_GOTO(err, out, dx_call_output(&call, path, "samples"));
   if (!to && dx_comm_rank(call.comm) == 0) {
     char folder[4096];
 

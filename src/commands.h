@@ -37,10 +37,12 @@ dx_error *dx_call_option(dx_call *call, const char *name, const char **value) DX
 bool dx_call_flag(dx_call *call, const char *name);
 /* The command that was probably meant, or NULL. */
 const char *dx_nearest_command(const char *word);
-/* Before long work: can a result be written there? Its folder must be there and take files, and what
-   stands under the name must be HDF5 (an experiment file in the wrong place stays). Rank 0 looks.
-   Collective; Local where call->comm is NULL */
-dx_error *dx_call_output(const dx_call *call, const char *path) DX_MUST_CHECK;
+/* A file that a command is asked to write: its folder must take it, and what stands there already is
+   replaced only if it is diffx's own of the same content ("samples", "record", "dataset") and no part
+   of a run.  Collective with MPI */
+dx_error *dx_call_output(const dx_call *call, const char *path, const char *content) DX_MUST_CHECK;
+/* STEM.h5, or the first of STEM-2.h5, ... that is not there yet.  Collective */
+void dx_call_fresh(const dx_call *call, const char *stem, char *path, size_t room);
 
 /* argv[0] is an experiment file, the others are assignments. Rank 0 reads, all parse.  Collective */
 dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out) DX_MUST_CHECK;

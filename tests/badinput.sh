@@ -50,7 +50,7 @@ refused "help for what is not there" 2 0 "no command, key or section is called t
 refused "data make of no kind" 2 0 "mons is no kind of data (did you mean moons?)" "diffx list" -- data make mons x.h5
 refused "data make without a file" 2 0 "usage: diffx data make KIND OUT.h5" -- data make moons train=10
 cp "$exp/smoke.yaml" mine.yaml
-refused "data make over an experiment" 4 0 "mine.yaml stands there and is no HDF5 file" -- data make moons mine.yaml
+refused "data make over an experiment" 4 0 "mine.yaml stands there and is no dataset that diffx has made: it is not overwritten" -- data make moons mine.yaml
 refused "data make into no folder" 4 0 "cannot write no/x.h5" "No such file or directory" -- data make moons no/x.h5
 refused "data make with a wrong value" 3 0 "command line: noise is 0; allowed: a number" -- data make moons x.h5 noise=0
 test ! -e x.h5 && cmp mine.yaml "$exp/smoke.yaml"
@@ -214,7 +214,7 @@ refused "no run to sample from" 4 3 "nowhere: no such run folder or checkpoint" 
 refused "status of an experiment" 4 0 "file.yaml is no run folder" -- status file.yaml
 refused "status of nothing" 4 0 "nowhere is no run folder" -- status nowhere
 refused "evaluate into no folder" 4 1 "cannot write no/e.h5" "No such file or directory" -- evaluate file -o no/e.h5
-refused "sample over an experiment" 4 1 "file.yaml stands there and is no HDF5 file: it is not overwritten" -- sample file -o file.yaml
+refused "sample over an experiment" 4 1 "file.yaml stands there and is another file: it is not overwritten" -- sample file -o file.yaml
 refused "sample with another model" 5 3 "is of another model: its layer0.w is [16 3], this experiment's is [64 3]" -- sample file model.hidden=[64]
 refused "a checkpoint of another model to start from" 5 3 "train.init_from" "is of another model" "[16 3]" "[8 3]" -- file.yaml train.init_from=file model.hidden=[8] output=$bad_out
 refused "nothing to start from" 4 1 "train.init_from: nowhere: no such run folder or checkpoint" -- file.yaml train.init_from=nowhere output=$bad_out
@@ -265,6 +265,20 @@ grep -q "error: .*the loss of example" nan/log.txt
 ok $? "and the log tells it"
 
 refused "weights that ran away in the last step" 7 2 "step 1: the bound of the test split is" -- "$exp/smoke.yaml" output=away train.steps=1 train.rate=1e30
+
+# results never replace what they are not
+ranks 1 "$exp/smoke.yaml" output=own run.threads=1 >said 2>&1
+cksum own/metrics.h5 own/checkpoints/*.h5 own/samples/*.h5 >before
+refused "evaluate over the record" 4 1 "metrics.h5 stands there and is a run's own file: it is not overwritten" -- evaluate own -o own/metrics.h5
+refused "sample over a checkpoint" 4 2 "step-00000060.h5 stands there and is another file: it is not overwritten" -- sample own -o own/checkpoints/step-00000060.h5
+cksum own/metrics.h5 own/checkpoints/*.h5 own/samples/*.h5 | cmp - before
+ok $? "and the run's files stay"
+ranks 1 sample own sample.count=5 >said 2>&1 && ranks 1 sample own sample.count=6 >said 2>&1 && test -s own/samples/drawn-00000060.h5 && test -s own/samples/drawn-00000060-2.h5
+judge $? "samples drawn twice are two files"
+refused "train.steps below what is done" 3 1 "train.steps is 50, but the run in own stands at step 60" -- "$exp/smoke.yaml" output=own train.steps=50
+ranks 1 "$exp/smoke.yaml" output=own evaluate.examples=10 >said 2>&1
+words said "already at step 60 of 60" && grep -q "examples: 50" own/experiment.yaml
+judge $? "a run at its end says so and keeps its settings"
 
 # a write fails in the middle; with room again the same command ends with the same bits
 set_up="train.steps=2000 train.checkpoint_every=100 evaluate.every=never run.keep=100 run.threads=1"

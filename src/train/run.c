@@ -51,6 +51,7 @@ typedef struct {
   char checkpoints[3072], samples[3072];
   float *weights;            /* whole, for evaluation and sampling */
   int64_t saved;             /* step of the newest checkpoint, -1: none */
+  bool resumed;
   double start, begin, line, save, row; /* clocks: of the process, of the loop, of what was done last */
   int64_t begin_step, row_step;
   double compute, exchange;  /* seconds since the last row */
@@ -176,7 +177,9 @@ static dx_error *open_record(run *r)
   snprintf(hosts, sizeof hosts, "%s (%d nodes)", dx_comm_host(r->team->comm), dx_comm_nodes(r->team->comm));
   DX_TRY(dx_record_session(r->record, state(r)->step, dx_clock_now(start), ranks, r->team->threads, hosts));
   snprintf(path, sizeof path, "%s/experiment.yaml", r->spec->output);
-  DX_TRY(dx_file_write_atomic(path, r->spec->everything, strlen(r->spec->everything)));
+  /* a run that is at its end keeps the settings that it was made with */
+  if (state(r)->step < r->spec->train.steps || !dx_file_exists(path))
+    DX_TRY(dx_file_write_atomic(path, r->spec->everything, strlen(r->spec->everything)));
   return dx_record_save(r->record);
 }
 
@@ -203,9 +206,13 @@ static dx_error *begin(run *r)
   if (path) {
     err = dx_checkpoint_load(path, r->trainer, r->problem);
     r->saved = state(r)->step;
+    r->resumed = true;
     if (!err) dx_log_say(r->team->log, DX_LOG_INFO, "resuming from %s", path);
     free(path);
     if (err) return err;
+    if (r->saved > r->spec->train.steps)
+      return DX_FAIL(CONFIG, "train.steps is %lld, but the run in %s stands at step %lld; allowed: that or more",
+                     (long long)r->spec->train.steps, r->spec->output, (long long)r->saved);
   } else if (strcmp(r->spec->train.init_from, "none")) {
     DX_TRY(start_from(r, r->spec->train.init_from));
   }
@@ -432,6 +439,9 @@ static dx_error *loop(run *r)
                    (long long)r->spec->train.steps);
   const double seconds = dx_clock() - r->begin;
   const int64_t steps = state(r)->step - r->begin_step;
+  if (steps == 0 && r->resumed)
+    dx_log_say(r->team->log, DX_LOG_INFO, "already at step %lld of %lld; for more of it, diffx evaluate %s or diffx sample %s",
+               (long long)state(r)->step, (long long)r->spec->train.steps, r->spec->output, r->spec->output);
   dx_log_say(r->team->log, DX_LOG_INFO, "done: %lld steps in %s; results in %s", (long long)steps,
              dx_clock_words(seconds, words), r->spec->output);
   return NULL;
