@@ -40,6 +40,6 @@ static dx_error *fill(const void *config, int64_t T, double *beta)
 }
 
 const dx_schedule dx_schedule_cosine = {
-  .name = "cosine", .help = "slow start and slow end (Nichol and Dhariwal 2021)",
+  .name = "cosine", .help = "slow start and slow end (Nichol and Dhariwal 2021); x_T keeps so little of x_0 that without a declared range the terms near t = T are large",
   .options = options, .config_size = 0, .fill = fill,
 };

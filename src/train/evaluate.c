@@ -15,7 +15,7 @@
 #include "base/random.h"
 
 const dx_option dx_evaluate_options[] = {
-  DX_OPTION(dx_evaluate_config, every, "end", -1, 1e12, "steps between evaluations of the bound",
+  DX_OPTION(dx_evaluate_config, every, "end", -1, 1e12, "steps between evaluations of the bound; end (0): after the last step alone, never (-1)",
             .words = "end=0|never=-1", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, examples, "all", 0, 1e12, "examples of the test split", .words = "all=0",
             .role = DX_FREE),

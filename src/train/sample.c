@@ -12,7 +12,7 @@
 #include "io/picture.h"
 
 const dx_option dx_sample_options[] = {
-  DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples",
+  DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples; end (0): after the last step alone, never (-1)",
             .words = "end=0|never=-1", .role = DX_FREE),
   DX_OPTION(dx_sample_config, count, "1000", 1, 1e9, "samples drawn", .role = DX_FREE),
   DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread draws at a time",
