@@ -51,6 +51,14 @@ EOF
 ranks 1 missing.yaml --dry-run >said 2>&1
 test $? = 4 && words said "./diffx data import FORMAT SOURCE missing.h5" "cifar10, idx, images or npy"
 ok $? "a missing data file: the error says how to make it"
+for name in cifar cifar-small; do
+  ranks 1 "$exp/$name.yaml" --dry-run >said 2>&1
+  test $? = 4 && words said "./diffx data import cifar10 data/cifar-10-binary.tar.gz data/cifar10.h5"
+  ok $? "$name.yaml: the very command"
+done
+ranks 1 "$exp/fashion-mnist.yaml" --dry-run >said 2>&1
+test $? = 4 && words said "./diffx data import idx data/fashion-mnist data/fashion-mnist.h5"
+ok $? "fashion-mnist.yaml: the very command"
 
 # CIFAR-10: the layout with counted numbers
 batch() { head -c 30730000 /dev/zero; }

@@ -24,10 +24,18 @@ for section in $(sed 's/\..*//' keys | sort -u); do
 done
 ok $bad "diffx help SECTION shows all of its keys"
 
+# images of the sizes of the data files that experiments name, in their place
+"$diffx" data make shapes 32.h5 size=32 train=2000 test=600 >said 2>&1 && "$diffx" data make shapes 28.h5 size=28 train=2000 test=600 >said 2>&1
+ok $? "stand-ins for data files"
+stand_in() {       # the words that put one in its place
+  grep -q 'file: data/cifar10.h5' "$1" && echo data.file=32.h5
+  grep -q 'file: data/fashion-mnist.h5' "$1" && echo data.file=28.h5
+}
+
 # a line of the table and the program agree: the preset is taken back
 bad=0
 for file in "$exp"/*.yaml; do
-  "$diffx" "$file" --dry-run output=none >said 2>&1 || { bad=1; show said; }
+  "$diffx" "$file" --dry-run output=none $(stand_in "$file") >said 2>&1 || { bad=1; show said; }
   sed '/^$/q' said >resolved.yaml
   "$diffx" resolved.yaml --dry-run >again 2>&1 && sed '/^$/q' again | cmp -s - resolved.yaml || { bad=1; echo "# $file"; show again; }
 done

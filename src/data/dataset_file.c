@@ -8,7 +8,7 @@
 #include "io/file.h"
 #include "io/h5.h"
 
-typedef struct { char file[4096]; } config;
+typedef struct { char file[4096], import[4096]; } config;
 typedef struct { dx_h5 *f; dx_raw raw; } opened;
 
 enum { FORMAT = 1, LABELS = 1 << 16 /* read at a time */ };
@@ -16,6 +16,7 @@ enum { FORMAT = 1, LABELS = 1 << 16 /* read at a time */ };
 /* Where the file lies is no part of the answer: its content is, by its hash. */
 static const dx_option options[] = {
   DX_OPTION(config, file, NULL, 0, 0, "path of the HDF5 file", .role = DX_RUN),
+  DX_OPTION(config, import, "", 0, 0, "what makes the file: a format of diffx data import and the source, told where the file is missing", .role = DX_RUN),
   DX_OPTION_END
 };
 
@@ -234,11 +235,11 @@ out:
   return e;
 }
 
-static dx_error *where_from(dx_error *e, const char *file)
+static dx_error *where_from(dx_error *e, const config *k)
 {
-  dx_error *const more = DX_FAIL(IO, "%s; to make it: ./diffx data import FORMAT SOURCE %s (FORMAT: cifar10, idx, images "
-                                 "or npy; data/README.md tells where the official files come from)",
-                                 dx_error_text(e), file);
+  dx_error *const more = DX_FAIL(IO, "%s; to make it: ./diffx data import %s %s (%sdata/README.md tells where the "
+                                 "official files come from)", dx_error_text(e), *k->import ? k->import : "FORMAT SOURCE", k->file,
+                                 *k->import ? "" : "FORMAT: cifar10, idx, images or npy; ");
 
   dx_error_free(e);
   return more;
@@ -252,7 +253,7 @@ static dx_error *open(const void *given, const dx_comm *c, dx_dataset_info *info
   dx_error *e = o ? NULL : DX_FAIL(INTERNAL, "out of memory");
 
   if (!e && dx_comm_rank(c) == 0) e = dx_dataset_look(k->file, info);
-  if (e && !dx_file_exists(k->file)) e = where_from(e, k->file);
+  if (e && !dx_file_exists(k->file)) e = where_from(e, k);
   DX_TRY_GOTO(e, out, dx_comm_agree(c, e));
   dx_comm_broadcast(c, info, sizeof *info);
   o->raw = info->raw;
