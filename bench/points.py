@@ -5,57 +5,20 @@
 Run from the build's folder by `make bench`. The programs take turns; the best of several counts."""
 import argparse
 import os
-import re
-import subprocess
 import sys
 import tempfile
-import time
 
-import h5py
+from measure import experiments, here, installed, mpiexec, no_extras, one_rank, run, sampling_seconds, training_seconds
 
-here = os.path.dirname(os.path.abspath(__file__))
-experiment = os.path.join(here, '..', 'experiments', 'points.yaml')
-mpiexec = os.environ.get('MPIEXEC', 'mpiexec').split()
-environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT='1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1',
-                   OMPI_MCA_rmaps_base_oversubscribe='1')
-no_extras = ['evaluate.every=never', 'sample.every=never']
-
-
-def run(command):
-    """Output, seconds and peak MiB of the largest process of a command."""
-    with tempfile.TemporaryFile() as out:
-        start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        out.seek(0)
-        text = out.read().decode()
-    if status:
-        sys.exit(f'{" ".join(command)}: status {os.waitstatus_to_exitcode(status)}\n{text}')
-    return text, seconds, usage.ru_maxrss / 1024
-
-
-def training_speed(record):
-    """Steps/s between the first and the last row of a run that was not interrupted."""
-    with h5py.File(record) as file:
-        step, seconds = file['timing/step'][:], file['timing/seconds'][:]
-    return (step[-1] - step[0]) / (seconds[-1] - seconds[0])
-
-
-def sampling_seconds(text):
-    """What `diffx sample` says: "1000 samples by ancestral in 0.3 s (0.265 s): ..."."""
-    found = re.search(r'samples .*\(([0-9.e-]+) s\)', text)
-    if not found:
-        sys.exit(f'bench/points.py: no seconds in:\n{text}')
-    return float(found.group(1))
+experiment = os.path.join(experiments, 'points.yaml')
 
 
 def diffx(folder, threads):
     """Training steps/s, seconds to sample 1000 points, peak MiB."""
-    one = mpiexec + ['--bind-to', 'none', '-n', '1', './diffx']
-    _, _, peak = run(one + [experiment, f'output={folder}/run', f'run.threads={threads}'] + no_extras)
-    text, _, peak_sample = run(one + ['sample', f'{folder}/run', f'run.threads={threads}', 'sample.count=1000'])
-    return training_speed(f'{folder}/run/metrics.h5'), sampling_seconds(text), max(peak, peak_sample)
+    _, _, peak = run(one_rank + [experiment, f'output={folder}/run', f'run.threads={threads}'] + no_extras)
+    text, _, peak_sample = run(one_rank + ['sample', f'{folder}/run', f'run.threads={threads}', 'sample.count=1000'])
+    seconds, steps = training_seconds(f'{folder}/run/metrics.h5')
+    return sum(steps) / sum(seconds), sampling_seconds(text), max(peak, peak_sample)
 
 
 def torch(threads, epochs):
@@ -83,7 +46,7 @@ def main():
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--epochs', type=int, default=10, help='epochs of the PyTorch program; its speed is constant')
     args = parser.parse_args()
-    have_torch = subprocess.run([sys.executable, '-c', 'import torch'], stderr=subprocess.DEVNULL).returncode == 0
+    have_torch = installed('torch')
 
     ours, theirs, starts, empty = [], [], [], []
     for _ in range(args.repeats):

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the programs of bench/ share: running a command, and reading what a run of diffx says of its speed."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import h5py
+
+here = os.path.dirname(os.path.abspath(__file__))
+experiments = os.path.join(here, '..', 'experiments')
+mpiexec = os.environ.get('MPIEXEC', 'mpiexec').split()
+one_rank = mpiexec + ['--bind-to', 'none', '-n', '1', './diffx']
+no_extras = ['evaluate.every=never', 'sample.every=never']
+environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT='1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1',
+                   OMPI_MCA_rmaps_base_oversubscribe='1')
+
+
+def run(command):
+    """Output, seconds and peak MiB of the largest process of a command."""
+    with tempfile.TemporaryFile() as out:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        out.seek(0)
+        text = out.read().decode()
+    if status:
+        sys.exit(f'{" ".join(command)}: status {os.waitstatus_to_exitcode(status)}\n{text}')
+    return text, seconds, usage.ru_maxrss / 1024
+
+
+def training_seconds(record):
+    """Seconds from each row to the next of a run that was not interrupted, and the steps between them."""
+    with h5py.File(record) as file:
+        step, seconds = file['timing/step'][:], file['timing/seconds'][:]
+    return seconds[1:] - seconds[:-1], step[1:] - step[:-1]
+
+
+def sampling_seconds(text):
+    """What `diffx sample` says: "1000 samples by ancestral in 0.3 s (0.265 s): ..."."""
+    found = re.search(r'samples .*\(([0-9.e-]+) s\)', text)
+    if not found:
+        sys.exit(f'no seconds in:\n{text}')
+    return float(found.group(1))
+
+
+def installed(*modules):
+    return all(subprocess.run([sys.executable, '-c', f'import {m}'], stderr=subprocess.DEVNULL).returncode == 0
+               for m in modules)
