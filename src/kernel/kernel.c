@@ -68,25 +68,49 @@ dx_error *dx_kernels_select(const char *name, dx_kernels *k)
 }
 
 #ifdef DX_X86
+typedef struct { char vendor[13]; unsigned family, model; } maker;
+
+static maker made_by(void)
+{
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  maker m = {0};
+
+  __cpuid(0, a, b, c, d);
+  memcpy(m.vendor, &b, 4);
+  memcpy(m.vendor + 4, &d, 4);
+  memcpy(m.vendor + 8, &c, 4);
+  __cpuid(1, a, b, c, d);
+  const unsigned base = a >> 8 & 15;
+  m.family = base == 15 ? base + (a >> 20 & 255) : base;
+  m.model = (a >> 4 & 15) | (base == 6 || base == 15 ? (a >> 16 & 15) << 4 : 0);
+  return m;
+}
+
+/* Ice Lake servers by their model; all that are younger have tile registers. */
+bool dx_cpu_is_wide(void)
+{
+  const maker m = made_by();
+  unsigned a = 0, b = 0, c = 0, d = 0;
+
+  if (strcmp(m.vendor, "GenuineIntel") || !can_avx512()) return false;
+  __cpuid_count(7, 0, a, b, c, d);
+  return d >> 24 & 1 || (m.family == 6 && (m.model == 106 || m.model == 108));
+}
+
 /* BLIS goes by vendor, family, model and features. */
 void dx_cpu_describe(char *text, int room)
 {
   const char *can[3];
   const int n = dx_kernels_available(can);
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  char vendor[13] = "";
+  const maker m = made_by();
 
-  __cpuid(0, a, b, c, d);
-  memcpy(vendor, &b, 4);
-  memcpy(vendor + 4, &d, 4);
-  memcpy(vendor + 8, &c, 4);
-  __cpuid(1, a, b, c, d);
-  const unsigned base = a >> 8 & 15, family = base == 15 ? base + (a >> 20 & 255) : base;
-  const unsigned model = (a >> 4 & 15) | (base == 6 || base == 15 ? (a >> 16 & 15) << 4 : 0);
-
-  snprintf(text, (size_t)room, "%s family %u model %u %s", vendor, family, model, can[n - 1]);
+  snprintf(text, (size_t)room, "%s family %u model %u %s%s", m.vendor, m.family, m.model, can[n - 1],
+           dx_cpu_is_wide() ? " wide" : "");
 }
+
 #else
+bool dx_cpu_is_wide(void) { return false; }
+
 void dx_cpu_describe(char *text, int room)
 {
   struct utsname u;

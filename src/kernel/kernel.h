@@ -8,6 +8,7 @@
    comment says fma, and no libm function but sqrt, fma, floor is called. */
 #ifndef DX_KERNEL_KERNEL_H
 #define DX_KERNEL_KERNEL_H
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/error.h"
 
@@ -101,6 +102,8 @@ const char *dx_blis_version(void); /* starts nothing */
 /* Vendor and level of this processor in a few words, equal on machines on which
    BLIS and dx_kernels_available choose alike: what ranks compare. Local */
 void dx_cpu_describe(char *text, int room);
+/* A server of Intel's that has two units of 512 bits. Local */
+bool dx_cpu_is_wide(void);
 
 /* C = alpha A B + beta C through BLIS with one thread, whatever BLIS_NUM_THREADS says.
    A (m,k), B (k,n) with any strides; C (m,n) with rows rc floats apart. Local */
