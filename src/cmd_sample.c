@@ -221,7 +221,7 @@ dx_error *dx_cmd_sample(const dx_call *call_)
     err = dx_folder_make(folder);
   }
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
-  DX_TRY_GOTO(err, out, dx_sample(p, ema ? t.ema : t.raw, t.step, ema, path, &seconds));
+  DX_TRY_GOTO(err, out, dx_sample(p, ema ? t.ema : t.raw, t.step, ema, path, NULL, NULL, &seconds));
   dx_log_say(call.log, DX_LOG_INFO, "%lld samples by %s in %s (%.3f s): %s", (long long)spec->sample.count,
              spec->sampler->name, dx_clock_words(seconds, words), seconds, path);
 out:

@@ -372,12 +372,14 @@ static void samples(const char *good)
 
   begin(&j, good, NULL);
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, path, &seconds), DX_E_INTERNAL, "rank 1: no memory for 4000 samples"),
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, path, NULL, NULL, &seconds), DX_E_INTERNAL, "rank 1: no memory for 4000 samples"),
          "dx_sample: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, in("nowhere/samples.h5"), &seconds), DX_E_IO, "rank 0: cannot write "),
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, in("nowhere/samples.h5"), NULL, NULL, &seconds), DX_E_IO, "rank 0: cannot write "),
          "and rank 0 cannot write");
-  must(dx_sample(j.problem, j.state->w, 0, false, path, &seconds));
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, path, lead() ? NULL : at_once, NULL, &seconds), DX_E_STOPPED,
+                 "stopped while samples were drawn") && !dx_file_exists(path), "dx_sample: stopped by a rank that is not the first");
+  must(dx_sample(j.problem, j.state->w, 0, false, path, NULL, NULL, &seconds));
   all_ok(dx_file_exists(path), "then they are drawn");
   end(&j);
 }
@@ -404,7 +406,7 @@ static void bad_disk(void)
   spoil(test, DX_TEST, ROWS / 3 + 1);
   snprintf(words, sizeof words, "rank 1: %s: cannot read /test/x", test);
   all_ok(all_got(dx_evaluate(j.problem, j.state->w, 1, false, NULL, NULL, &e), DX_E_DATA, words), "dx_evaluate: the same");
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 1, false, in("never.h5"), &seconds), DX_E_DATA, words), "dx_sample: the same");
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 1, false, in("never.h5"), NULL, NULL, &seconds), DX_E_DATA, words), "dx_sample: the same");
   must(dx_trainer_reload(j.trainer));
   steps(&j, 1);
   all_ok(j.state->step == 2, "and a step, which needs other rows, is still made");

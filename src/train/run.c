@@ -232,8 +232,8 @@ static bool wants_stop(const run *r)
   return state(r)->step % 16 == 0 && stop_file_there(r);
 }
 
-/* The same between chunks of an evaluation, which take long enough to look for the file each time. The
-   time limit counts only where this session has gained steps: an evaluation that is longer than the limit
+/* The same between chunks of an evaluation and rounds of a sampling, which take long enough to look for the file each time. The
+   time limit counts only where this session has gained steps: one that is longer than the limit
    would else be begun anew for ever. */
 static bool stopping(void *ctx)
 {
@@ -285,7 +285,7 @@ static dx_error *sample(run *r)
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;
   dx_trainer_weights(r->trainer, ema, r->weights);
-  DX_TRY(dx_sample(r->problem, r->weights, state(r)->step, ema, path, &seconds));
+  DX_TRY(dx_sample(r->problem, r->weights, state(r)->step, ema, path, stopping, r, &seconds));
   dx_log_say(r->team->log, DX_LOG_INFO, "step %lld: %lld samples in %s: %s", (long long)state(r)->step,
              (long long)r->spec->sample.count, dx_clock_words(seconds, words), path);
   return NULL;

@@ -27,6 +27,7 @@ const dx_option dx_sample_options[] = {
 };
 
 enum { SHOWN = 256, GAP = 2 }; /* samples of a picture, pixels between them */
+enum { ROUNDS = 200 };         /* times that the ranks meet on the way, at most */
 
 /* One drawing, as all threads of this rank see it. */
 typedef struct {
@@ -39,7 +40,6 @@ typedef struct {
   float *x;                                  /* (this rank's samples, D) */
   float *shots;                              /* (snapshots, this rank's samples, D) */
   float **buffer;                            /* (threads) of 2 x grain x D: x0hat, z */
-  int64_t done;                              /* grains, for the progress line */
   double begin;
 } drawing;
 
@@ -61,20 +61,21 @@ static void keep(const drawing *d, int64_t shot, int64_t local, const float *x)
   memcpy(d->shots + (shot * mine + local) * D, x, (size_t)(d->grain * D) * sizeof *x);
 }
 
-static void draw_grain(drawing *d, int thread, int64_t q)
+/* Grain q on its way: places [from, to) of the plan. Samples take the classes in turn. */
+static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
 {
   const int64_t g = d->grain, D = d->problem->dim, local = (q - d->first) * g;
   float *const x = d->x + local * D, *const x0hat = d->buffer[thread], *const z = x0hat + g * D;
   const int64_t classes = d->problem->info->classes;
-  int32_t t[g], label[g]; /* samples take the classes in turn */
-  int64_t shot = 0;
+  int32_t t[g], label[g];
 
-  draw_normals(d, q, d->problem->process.timesteps + 1, x);
+  if (from == 0) draw_normals(d, q, d->problem->process.timesteps + 1, x);
   for (int64_t i = 0; i < g; i++) label[i] = classes ? (int32_t)((q * g + i) % classes) : 0;
-  for (int64_t k = 0; k < d->steps; k++) {
+  for (int64_t k = from; k < to; k++) {
     const int64_t now = d->plan[k], next = k + 1 < d->steps ? d->plan[k + 1] : 0;
 
-    while (shot < d->snapshots && d->shot[shot] == k) keep(d, shot++, local, x);
+    for (int64_t s = 0; s < d->snapshots; s++)
+      if (d->shot[s] == k) keep(d, s, local, x);
     for (int64_t i = 0; i < g; i++) t[i] = (int32_t)now;
     d->predictor.predict(d->predictor.ctx, thread, g, t, classes ? label : NULL, x, x0hat);
     dx_objective_x0(&d->objective, g, t, x, x0hat, x0hat);
@@ -82,34 +83,40 @@ static void draw_grain(drawing *d, int thread, int64_t q)
     d->problem->spec->sampler->step(d->problem->spec->sampler_config, &d->problem->process,
                                     &d->problem->team->kernel, now, next, g * D, x, x0hat, z, x);
   }
-  while (shot < d->snapshots) keep(d, shot++, local, x);
+  for (int64_t s = 0; s < d->snapshots && to == d->steps; s++)
+    if (d->shot[s] == to) keep(d, s, local, x);
 }
 
-static void show_progress(drawing *d)
+static void show_progress(const drawing *d, int64_t done)
 {
+  const double part = (double)done / (double)d->steps;
   char left[32];
 
-  dx_watch_say("sampling");
-  int64_t done;
-#pragma omp atomic capture
-  done = ++d->done;
-  if (omp_get_thread_num()) return;
-  const double part = (double)done / (double)(d->last - d->first);
   dx_log_progress(d->problem->team->log, "sampling %3.0f%%  %s left", 100 * part,
                   dx_clock_words((dx_clock() - d->begin) * (1 / part - 1), left));
 }
 
-static void draw_all(drawing *d)
+/* All grains by rounds of steps, so that ranks that are asked to stop do so together.  Collective */
+static dx_error *draw_all(drawing *d, bool (*stopping)(void *ctx), void *ctx)
 {
-#pragma omp parallel num_threads(d->problem->team->threads)
-  {
-    dx_float_mode();
+  const dx_team *const team = d->problem->team;
+  const int64_t round = (d->steps + ROUNDS - 1) / ROUNDS;
+
+  for (int64_t from = 0; from < d->steps; from += round) {
+    const int64_t to = from + round < d->steps ? from + round : d->steps;
+
+    dx_watch_say("sampling");
+    if (dx_comm_max_i64(team->comm, stopping && stopping(ctx)))
+      return DX_FAIL(STOPPED, "stopped while samples were drawn");
+#pragma omp parallel num_threads(team->threads)
+    {
+      dx_float_mode();
 #pragma omp for schedule(dynamic)
-    for (int64_t q = d->first; q < d->last; q++) {
-      draw_grain(d, omp_get_thread_num(), q);
-      show_progress(d);
+      for (int64_t q = d->first; q < d->last; q++) advance(d, omp_get_thread_num(), q, from, to);
     }
+    show_progress(d, to);
   }
+  return NULL;
 }
 
 static dx_error *create(drawing *d, dx_problem *p, const float *w)
@@ -333,7 +340,8 @@ static dx_error *gather_shots(const drawing *d, float **out)
   return NULL;
 }
 
-dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const char *path, double *seconds)
+dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const char *path,
+                    bool (*stopping)(void *ctx), void *ctx, double *seconds)
 {
   const dx_comm *const c = p->team->comm;
   float *x = NULL, *shots = NULL, *reference = NULL;
@@ -342,7 +350,7 @@ dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const
   drawing d;
 
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create(&d, p, w)));
-  draw_all(&d);
+  DX_TRY_GOTO(err, out, draw_all(&d, stopping, ctx));
   DX_TRY_GOTO(err, out, gather(&d, d.x, &x));
   *seconds = dx_clock() - d.begin;
   DX_TRY_GOTO(err, out, gather_shots(&d, &shots));

@@ -6,7 +6,8 @@
 
 /* Draw sample.count samples with these weights (whole; ignored by the exact predictor) and
    write them to path (doc/formats.md). Sample i depends on seed, weights and i alone.
-   *seconds: the drawing, on rank 0.  Collective */
+   stopping(ctx): asked on every rank between rounds of steps; true on one gives DX_E_STOPPED on all, with
+   nothing written; NULL: never. *seconds: the drawing, on rank 0.  Collective */
 dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const char *path,
-                    double *seconds) DX_MUST_CHECK;
+                    bool (*stopping)(void *ctx), void *ctx, double *seconds) DX_MUST_CHECK;
 #endif
