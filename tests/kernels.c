@@ -315,15 +315,18 @@ static int same_normals(const dx_kernels *k[2])
   return good;
 }
 
+static const dx_drop dropping = {.key = {1, 77}, .ctr = {0xFFFFFFFF, 5, 2, 3}, .scale = 1.25f};
+
 static int dropout_case(const dx_kernels *k[2], place w, int64_t rows, int64_t n, uint32_t drop)
 {
-  const uint32_t key[2] = {1, 77}, ctr[4] = {0xFFFFFFFF, 5, 2, 3};
   uint32_t *const index = zone_at(in[0], w, (size_t)rows * sizeof *index);
+  dx_drop d = dropping;
 
+  d.drop = drop;
   for (int64_t r = 0; r < rows; r++) index[r] = (uint32_t)r * 0x9E3779B9u;
   for (int s = 0; s < 2; s++) {
     fill(out[s][0], w, rows * n, 3);
-    k[s]->dropout(key, ctr, rows, index, n, drop, 1.25f, at(out[s][0], w, rows * n));
+    k[s]->dropout(&d, rows, index, n, at(out[s][0], w, rows * n));
   }
   return same(out[0][0], out[1][0], w, rows * n);
 }
@@ -334,8 +337,157 @@ static int same_dropout(const dx_kernels *k[2])
 
   for (place w = END; w < PLACES; w++)
     for (int j = 0; j < LENGTHS; j++) good &= dropout_case(k, w, 3, lengths[j], (uint32_t)j * 4000);
+  return good & dropout_case(k, END, 2, 5003, 7000) & dropout_case(k, START, 2, 4096, 65535);
+}
+
+static int same_silu(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (place w = END; w < PLACES; w++) {
+      fill(in[0], w, lengths[j], 0);
+      for (int s = 0; s < 2; s++) {
+        fill(out[s][0], w, lengths[j], 9);
+        k[s]->silu(lengths[j], at(in[0], w, lengths[j]), at(out[s][0], w, lengths[j]));
+      }
+      good &= same(out[0][0], out[1][0], w, lengths[j]);
+    }
   return good;
 }
+
+static int same_silu_backward(const dx_kernels *k[2])
+{
+  int good = 1;
+
+  for (int j = 0; j < LENGTHS; j++)
+    for (place w = END; w < PLACES; w++) {
+      fill(in[0], w, lengths[j], 0);
+      fill(in[1], w, lengths[j], 700);
+      for (int s = 0; s < 2; s++) {
+        fill(out[s][0], w, lengths[j], 9);
+        k[s]->silu_backward(lengths[j], at(in[0], w, lengths[j]), at(in[1], w, lengths[j]), at(out[s][0], w, lengths[j]));
+      }
+      good &= same(out[0][0], out[1][0], w, lengths[j]);
+    }
+  return good;
+}
+
+/* The sizes of one case of the norms: rows of n numbers, gap floats between rows. */
+typedef struct { int64_t rows, n, gap; place w; int silu, drop; } norm_size;
+
+static int64_t floats_of(const norm_size *z) { return z->rows ? (z->rows - 1) * (z->n + z->gap) + z->n : 0; }
+
+/* x in in[0]; mean, gain, offset one after the other in in[1], one vector of each apart. */
+static dx_norm_rows norm_of(const norm_size *z, const dx_drop *d)
+{
+  fill(in[0], z->w, floats_of(z), 100);
+  fill(in[1], z->w, 3 * z->n, 4000);
+  const float *const v = at(in[1], z->w, 3 * z->n);
+
+  return (dx_norm_rows){.rows = z->rows, .n = z->n, .rx = z->n + z->gap, .x = at(in[0], z->w, floats_of(z)), .mean = v,
+                        .gain = v + z->n, .offset = v + 2 * z->n, .silu = z->silu, .drop = z->drop ? d : NULL};
+}
+
+/* run over rows and widths that have every kind of tail, and over all kinds. */
+static int all_norms(const dx_kernels *k[2], int (*run)(const dx_kernels *k[2], const norm_size *z))
+{
+  static const int64_t rows[] = {0, 1, 2, 31, 32, 33, 70};
+  int good = 1;
+
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (int j = 1; j < LENGTHS - 2; j++)
+      for (int how = 0; how < 8; how++)
+        good &= run(k, &(norm_size){rows[i], lengths[j], j % 3, (place)(how & 1), how >> 1 & 1, how >> 2});
+  for (int how = 0; how < 8; how++) /* pieces */
+    good &= run(k, &(norm_size){5, 2500, how, (place)(how & 1), how >> 1 & 1, how >> 2});
+  return good;
+}
+
+static int norm_forward_case(const dx_kernels *k[2], const norm_size *z)
+{
+  dx_drop d = dropping;
+
+  d.drop = 20000;
+  const dx_norm_rows q = norm_of(z, &d);
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], z->w, floats_of(z), 9);
+    k[s]->norm_forward(&q, at(out[s][0], z->w, floats_of(z)), z->n + z->gap);
+  }
+  return same(out[0][0], out[1][0], z->w, floats_of(z));
+}
+
+static int same_norm_forward(const dx_kernels *k[2]) { return all_norms(k, norm_forward_case); }
+
+static int norm_backward_sums_case(const dx_kernels *k[2], const norm_size *z)
+{
+  dx_drop d = dropping;
+  const int64_t n = floats_of(z);
+  int good = 1;
+
+  d.drop = 20000;
+  const dx_norm_rows q = norm_of(z, &d);
+  fill(in[2], z->w, n, 30000);
+  for (int s = 0; s < 2; s++) {
+    for (int i = 0; i < 3; i++) fill(out[s][i], z->w, i ? 2 * z->n : n, 9);
+    k[s]->norm_backward_sums(&q, at(in[2], z->w, n), q.rx, at(out[s][0], z->w, n), q.rx,
+                             zone_at(out[s][1], z->w, (size_t)z->n * sizeof(double)),
+                             zone_at(out[s][2], z->w, (size_t)z->n * sizeof(double)));
+  }
+  for (int i = 0; i < 3; i++) good &= same(out[0][i], out[1][i], z->w, i ? 2 * z->n : n);
+  return good;
+}
+
+static int same_norm_backward_sums(const dx_kernels *k[2]) { return all_norms(k, norm_backward_sums_case); }
+
+static int norm_backward_case(const dx_kernels *k[2], const norm_size *z)
+{
+  const int64_t n = floats_of(z);
+  dx_norm_rows q = norm_of(z, NULL);
+
+  for (int s = 0; s < 2; s++) {
+    float *const g = at(out[s][0], z->w, n);
+
+    fill(out[s][0], z->w, n, 900); /* in place */
+    fill(in[2], z->w, n, 12000);
+    k[s]->norm_backward(&q, q.gain, q.offset, g, q.rx, z->silu ? at(in[2], z->w, n) : NULL, q.rx, g, q.rx);
+  }
+  return same(out[0][0], out[1][0], z->w, n);
+}
+
+static int same_norm_backward(const dx_kernels *k[2]) { return all_norms(k, norm_backward_case); }
+
+static int norm_sums_case(const dx_kernels *k[2], const norm_size *z)
+{
+  const dx_norm_rows q = norm_of(z, NULL);
+
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], z->w, 2 * z->n, 9);
+    k[s]->norm_sums(q.rows, q.n, q.x, q.rx, z->silu ? q.mean : NULL, zone_at(out[s][0], z->w, (size_t)z->n * sizeof(double)));
+  }
+  return same(out[0][0], out[1][0], z->w, 2 * z->n);
+}
+
+static int same_norm_sums(const dx_kernels *k[2]) { return all_norms(k, norm_sums_case); }
+
+static int softmax_case(const dx_kernels *k[2], const norm_size *z)
+{
+  const int64_t n = floats_of(z), r = z->n + z->gap;
+  int good = 1;
+
+  fill(in[0], z->w, n, 3);
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], z->w, n, 900);
+    fill(out[s][1], z->w, n, 1900);
+    k[s]->softmax(z->rows, z->n, at(out[s][0], z->w, n), r);
+    k[s]->softmax_backward(z->rows, z->n, at(in[0], z->w, n), r, at(out[s][1], z->w, n), r);
+  }
+  for (int i = 0; i < 2; i++) good &= same(out[0][i], out[1][i], z->w, n);
+  return good;
+}
+
+static int same_softmax(const dx_kernels *k[2]) { return all_norms(k, softmax_case); }
+static int same_softmax_backward(const dx_kernels *k[2]) { return all_norms(k, softmax_case); }
 
 /* A slot without a function above does not compile. */
 static void compare_sets(void)
@@ -454,18 +606,82 @@ static void right_normals(const dx_kernels *k)
 static void right_dropout(const dx_kernels *k)
 {
   enum { N = 65536 };
-  const uint32_t key[2] = {1, 2}, ctr[4] = {0, 3, 4, 5};
+  const dx_drop quarter = {.key = {1, 2}, .ctr = {0, 3, 4, 5}, .drop = 16384, .scale = 1.5f};
   static float x[N];
   int64_t dropped = 0, wrong = 0;
 
   for (int i = 0; i < N; i++) x[i] = 2;
-  k->dropout(key, ctr, 1, NULL, N, 16384, 1.5f, x);
+  k->dropout(&quarter, 1, NULL, N, x);
   for (int i = 0; i < N; i++) {
     dropped += x[i] == 0;
     wrong += x[i] != 0 && x[i] != 3;
   }
   ok(wrong == 0 && fabs((double)dropped / N - 0.25) < 4 * sqrt(0.25 * 0.75 / N), "%s: dropout leaves three of four, scaled",
      k->name);
+}
+
+/* SiLU, softmax, and a norm's forward and both backward loops, in double; dropout as the slot has it. */
+static void right_norm(const dx_kernels *k)
+{
+  enum { R = 45, N = 21 };
+  const dx_drop third = {.key = {9, 2}, .ctr = {0, 3, 4, 5}, .drop = 21845, .scale = 1.5f};
+  float x[R * N], gy[R * N], mask[R * N], y[R * N], gz[R * N], gx[R * N], mean[N], gain[N], offset[N], a[N], d[N], worst = 0;
+  double sums[4][N], want[4][N] = {{0}};
+
+  for (int i = 0; i < R * N; i++) x[i] = (float)sin(i) * 3, gy[i] = (float)cos(i * 1.3), mask[i] = 1;
+  for (int c = 0; c < N; c++) mean[c] = 0.1f * (float)c, gain[c] = 1 + 0.05f * (float)c, offset[c] = 0.3f - 0.02f * (float)c;
+  for (int c = 0; c < N; c++) a[c] = 0.01f * (float)c, d[c] = -0.03f * (float)c;
+  k->dropout(&third, 1, NULL, R * N, mask);
+  const dx_norm_rows q = {.rows = R, .n = N, .rx = N, .x = x, .mean = mean, .gain = gain, .offset = offset, .silu = 1, .drop = &third};
+  k->norm_forward(&q, y, N);
+  k->norm_backward_sums(&q, gy, N, gz, N, sums[0], sums[1]);
+  k->norm_backward(&q, a, d, gz, N, gy, N, gx, N);
+  k->norm_sums(R, N, x, N, NULL, sums[2]);
+  k->norm_sums(R, N, x, N, mean, sums[3]);
+  for (int i = 0; i < R * N; i++) {
+    const int c = i % N;
+    const double off = (double)x[i] - mean[c], z = off * gain[c] + offset[c], p = 1 / (1 + exp(-z));
+    const double g = gy[i] * mask[i] * p * (1 + z * (1 - p));
+
+    worst = fmaxf(worst, (float)fabs(y[i] - z * p * mask[i]));
+    worst = fmaxf(worst, (float)fabs(gz[i] - g));
+    worst = fmaxf(worst, (float)fabs(gx[i] - (gain[c] * g - (a[c] + off * d[c]) + gy[i])));
+    want[0][c] += g, want[1][c] += g * off, want[2][c] += x[i], want[3][c] += off * off;
+  }
+  ok(worst < 3e-6F, "%s: norm with SiLU and dropout, forward and backward, off by %.1e", k->name, (double)worst);
+  worst = 0;
+  for (int i = 0; i < 4 * N; i++) worst = fmaxf(worst, (float)fabs(sums[i / N][i % N] - want[i / N][i % N]));
+  ok(worst < 1e-4F, "%s: the sums of a norm, off by %.1e", k->name, (double)worst);
+}
+
+static void right_silu_and_softmax(const dx_kernels *k)
+{
+  enum { N = 37 };
+  const float far[3] = {-200, 200, NAN};
+  float x[N], y[N], p[N], g[N], out_far[3], worst = 0;
+  double sum = 0, pg = 0;
+
+  for (int i = 0; i < N; i++) p[i] = x[i] = (float)sin(i) * 8, g[i] = (float)cos(i);
+  k->silu(N, x, y);
+  for (int i = 0; i < N; i++) worst = fmaxf(worst, fabsf(y[i] - (float)(x[i] / (1 + exp(-(double)x[i])))));
+  k->silu_backward(N, x, g, y);
+  for (int i = 0; i < N; i++) {
+    const double q = 1 / (1 + exp(-(double)x[i]));
+
+    worst = fmaxf(worst, fabsf(y[i] - (float)(g[i] * q * (1 + x[i] * (1 - q)))));
+  }
+  ok(worst < 2e-6F, "%s: silu and its backward, off by %.1e", k->name, (double)worst);
+  k->silu(3, far, out_far);
+  ok(fabsf(out_far[0]) < 1e-30F && out_far[1] == 200 && isnan(out_far[2]), "%s: silu far from 0", k->name);
+  k->softmax(1, N, p, N);
+  worst = 0;
+  for (int i = 0; i < N; i++) sum += exp(x[i]);
+  for (int i = 0; i < N; i++) worst = fmaxf(worst, fabsf(p[i] - (float)(exp(x[i]) / sum)));
+  for (int i = 0; i < N; i++) pg += (double)p[i] * g[i];
+  memcpy(y, g, sizeof y);
+  k->softmax_backward(1, N, p, N, y, N);
+  for (int i = 0; i < N; i++) worst = fmaxf(worst, fabsf(y[i] - (float)(p[i] * (g[i] - pg))));
+  ok(worst < 1e-6F, "%s: softmax and its backward, off by %.1e", k->name, (double)worst);
 }
 
 static void selection(void)
@@ -523,6 +739,8 @@ int main(void)
     right_adam(&k);
     right_normals(&k);
     right_dropout(&k);
+    right_norm(&k);
+    right_silu_and_softmax(&k);
   }
   compare_sets();
   selection();

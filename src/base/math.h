@@ -212,4 +212,25 @@ static inline void dx_box_muller(uint64_t w0, uint64_t w1, double *z0, double *z
   *z0 = r * c;
   *z1 = r * s;
 }
+/* e^x in float, error below 3 units in the last place; x below -87 counts as -87, above 88 as 88: no
+   denormals, no infinity. */
+static inline float dx_expf(float x)
+{
+  const float low = x < -87 ? -87 : x, y = low > 88 ? 88 : low;
+  const float n0 = y * 1.44269504f + 0x1.8p23f, n = n0 - 0x1.8p23f; /* whole, nearest to y / ln 2 */
+  const float r = (y - n * 0x1.62ep-1f) - n * 0x1.0bfbe8p-15f;      /* ln 2 in two parts, the first of 12 bits */
+  uint32_t bits;
+  float p = 1.f / 5040, power;
+
+  p = p * r + 1.f / 720;
+  p = p * r + 1.f / 120;
+  p = p * r + 1.f / 24;
+  p = p * r + 1.f / 6;
+  p = p * r + 0.5f;
+  p = (p * r) * r + r;
+  memcpy(&bits, &n0, sizeof bits);
+  bits = (bits + 127) << 23;
+  memcpy(&power, &bits, sizeof power);
+  return power * (1 + p);
+}
 #endif

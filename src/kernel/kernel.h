@@ -23,6 +23,24 @@ typedef struct {
   float ema;          /* decay of the moving average */
 } dx_adam;
 
+/* Dropout of one example of many numbers: number j is kept, times scale, where its 16 bits are at
+   least drop, else 0. The bits are half j mod 8 (low half first) of the words of block
+   ctr[0] + j/8 of Philox4x32-10. */
+typedef struct {
+  uint32_t key[2], ctr[4], drop;
+  float scale;
+} dx_drop;
+
+/* What group normalisation does to one example: rows of n numbers, a pixel each, rx floats apart.
+   z = (x - mean) gain + offset;  y = z, or silu(z) = z / (1 + e^-z), and then dropout, of which
+   channel c of row i is number i n + c. */
+typedef struct {
+  int64_t rows, n, rx;
+  const float *x, *mean, *gain, *offset; /* the last three (n) */
+  int silu;
+  const dx_drop *drop; /* NULL: none */
+} dx_norm_rows;
+
 /* What gemm does to C. */
 typedef enum {
   DX_GEMM_SET,      /* C  = A B */
@@ -68,11 +86,30 @@ typedef enum {
      r cos 2 pi v, r sin 2 pi v, and the same of w2, w3; then rounded to float. |z| < 6.661. */   \
   X(normals, void, (const uint32_t key[2], const uint32_t ctr[4], int64_t rows,                   \
                     const uint32_t *index, int64_t n, float *out))                                \
-  /* Dropout of rows of n numbers, in place: element j is kept, times scale, where its 16 bits are \
-     at least drop, else 0. The bits are half j mod 8 (low half first) of the words of block      \
-     ctr[0] + j/8 of the row's counter, as for normals. Backward is the same call on gradients. */ \
-  X(dropout, void, (const uint32_t key[2], const uint32_t ctr[4], int64_t rows,                   \
-                    const uint32_t *index, int64_t n, uint32_t drop, float scale, float *x))
+  /* Dropout of rows of n numbers, in place: row r as dx_drop says, with ctr[1] = index[r] where    \
+     index is not NULL. Backward is the same call on gradients. */                                \
+  X(dropout, void, (const dx_drop *d, int64_t rows, const uint32_t *index, int64_t n, float *x))  \
+  /* y = silu(x) and gx = gy silu'(x), with q = 1 / (1 + e^-x): x / (1 + e^-x) and                \
+     gy (q (1 + x (1 - q))). y may be x, gx may be gy. e^x is dx_expf of base/math.h. */          \
+  X(silu, void, (int64_t n, const float *x, float *y))                                            \
+  X(silu_backward, void, (int64_t n, const float *x, const float *gy, float *gx))                 \
+  /* s[c] = sum over the rows of x[c], or of (x[c] - mean[c])^2 where mean is not NULL: float     \
+     sums over 32 rows each, starting with 0, then these in double; all in order of rows. */      \
+  X(norm_sums, void, (int64_t rows, int64_t n, const float *x, int64_t rx, const float *mean, double *s)) \
+  X(norm_forward, void, (const dx_norm_rows *q, float *y, int64_t ry))                            \
+  /* gz, the gradient of z, from that of y; a[c] = sum over the rows of gz[c], d[c] = sum of      \
+     gz[c] (x[c] - mean[c]), summed as in norm_sums. gz may be gy. */                             \
+  X(norm_backward_sums, void, (const dx_norm_rows *q, const float *gy, int64_t rgy, float *gz, int64_t rgz, \
+                               double *a, double *d))                                             \
+  /* gx = gain gz - (a + (x - mean) d), a and d (n); plus (rows rplus apart) is added at the end  \
+     where it is not NULL. gx may be gz or plus. */                                               \
+  X(norm_backward, void, (const dx_norm_rows *q, const float *a, const float *d, const float *gz, int64_t rgz, \
+                          const float *plus, int64_t rplus, float *gx, int64_t rgx))              \
+  /* Softmax of each of m rows of n numbers, in place: dx_expf(x - largest) times 1 / their sum, which    \
+     is of floats, lane by lane as above. */                                                      \
+  X(softmax, void, (int64_t m, int64_t n, float *x, int64_t rx))                                  \
+  /* Its backward: g = p (g - s), s the sum of p g, summed the same way. */                       \
+  X(softmax_backward, void, (int64_t m, int64_t n, const float *p, int64_t rp, float *g, int64_t rg))
 
 typedef struct {
   const char *name; /* "portable", "avx2", "avx512" */

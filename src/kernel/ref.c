@@ -120,25 +120,145 @@ static void normals(const uint32_t key[2], const uint32_t ctr[4], int64_t rows, 
   }
 }
 
-static void dropout_of_row(const uint32_t key[2], const uint32_t start[4], int64_t n, uint32_t drop,
-                           float scale, float *x)
+/* Numbers first.. of an example. */
+static void drop_some(const dx_drop *d, int64_t first, int64_t n, float *x)
 {
-  uint32_t ctr[4] = {start[0], start[1], start[2], start[3]}, w[4];
+  uint32_t w[4];
 
-  for (int64_t j = 0; j < n; j += 8, ctr[0]++) {
-    dx_philox(ctr, key, w);
-    for (int64_t i = 0; i < 8 && j + i < n; i++)
-      x[j + i] = (w[i / 2] >> (i % 2 * 16) & 0xFFFF) >= drop ? scale * x[j + i] : 0;
+  for (int64_t i = 0; i < n; i++) {
+    const int64_t j = first + i;
+
+    if (i == 0 || j % 8 == 0)
+      dx_philox((const uint32_t[4]){d->ctr[0] + (uint32_t)(j / 8), d->ctr[1], d->ctr[2], d->ctr[3]}, d->key, w);
+    x[i] = (w[j % 8 / 2] >> (j % 2 * 16) & 0xFFFF) >= d->drop ? d->scale * x[i] : 0;
   }
 }
 
-static void dropout(const uint32_t key[2], const uint32_t ctr[4], int64_t rows, const uint32_t *index,
-                    int64_t n, uint32_t drop, float scale, float *x)
+static void dropout(const dx_drop *d, int64_t rows, const uint32_t *index, int64_t n, float *x)
 {
-  for (int64_t r = 0; r < rows; r++) {
-    const uint32_t start[4] = {ctr[0], index ? index[r] : ctr[1], ctr[2], ctr[3]};
+  dx_drop row = *d;
 
-    dropout_of_row(key, start, n, drop, scale, x + r * n);
+  for (int64_t r = 0; r < rows; r++) {
+    if (index) row.ctr[1] = index[r];
+    drop_some(&row, 0, n, x + r * n);
+  }
+}
+
+static void silu(int64_t n, const float *x, float *y)
+{
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] / (1 + dx_expf(-x[i]));
+}
+
+static float silu_slope(float x)
+{
+  const float q = 1 / (1 + dx_expf(-x));
+
+  return q * (1 + x * (1 - q));
+}
+
+static void silu_backward(int64_t n, const float *x, const float *gy, float *gx)
+{
+  for (int64_t i = 0; i < n; i++) gx[i] = gy[i] * silu_slope(x[i]);
+}
+
+enum { PART = 32 }; /* rows that are summed in float */
+
+static void norm_sums(int64_t rows, int64_t n, const float *x, int64_t rx, const float *mean, double *s)
+{
+  for (int64_t c = 0; c < n; c++) {
+    s[c] = 0;
+    for (int64_t first = 0; first < rows; first += PART) {
+      float part = 0;
+
+      for (int64_t i = first; i < rows && i < first + PART; i++) {
+        const float v = x[i * rx + c] - (mean ? mean[c] : 0);
+
+        part += mean ? v * v : v;
+      }
+      s[c] += (double)part;
+    }
+  }
+}
+
+static float normalised(const dx_norm_rows *q, int64_t i, int64_t c)
+{
+  return (q->x[i * q->rx + c] - q->mean[c]) * q->gain[c] + q->offset[c];
+}
+
+static void norm_forward(const dx_norm_rows *q, float *y, int64_t ry)
+{
+  for (int64_t i = 0; i < q->rows; i++) {
+    for (int64_t c = 0; c < q->n; c++) y[i * ry + c] = normalised(q, i, c);
+    if (q->silu) silu(q->n, y + i * ry, y + i * ry);
+    if (q->drop) drop_some(q->drop, i * q->n, q->n, y + i * ry);
+  }
+}
+
+static void norm_backward_sums(const dx_norm_rows *q, const float *gy, int64_t rgy, float *gz, int64_t rgz,
+                               double *a, double *d)
+{
+  for (int64_t i = 0; i < q->rows; i++) {
+    for (int64_t c = 0; c < q->n; c++) gz[i * rgz + c] = gy[i * rgy + c];
+    if (q->drop) drop_some(q->drop, i * q->n, q->n, gz + i * rgz);
+    for (int64_t c = 0; c < q->n && q->silu; c++) gz[i * rgz + c] *= silu_slope(normalised(q, i, c));
+  }
+  for (int64_t c = 0; c < q->n; c++) {
+    a[c] = d[c] = 0;
+    for (int64_t first = 0; first < q->rows; first += PART) {
+      float pa = 0, pd = 0;
+
+      for (int64_t i = first; i < q->rows && i < first + PART; i++) {
+        pa += gz[i * rgz + c];
+        pd += gz[i * rgz + c] * (q->x[i * q->rx + c] - q->mean[c]);
+      }
+      a[c] += (double)pa;
+      d[c] += (double)pd;
+    }
+  }
+}
+
+static void norm_backward(const dx_norm_rows *q, const float *a, const float *d, const float *gz, int64_t rgz,
+                          const float *plus, int64_t rplus, float *gx, int64_t rgx)
+{
+  for (int64_t i = 0; i < q->rows; i++)
+    for (int64_t c = 0; c < q->n; c++) {
+      const float g = q->gain[c] * gz[i * rgz + c] - (a[c] + (q->x[i * q->rx + c] - q->mean[c]) * d[c]);
+
+      gx[i * rgx + c] = plus ? g + plus[i * rplus + c] : g;
+    }
+}
+
+static float sum_float_lanes(float lane[LANES])
+{
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+  return lane[0];
+}
+
+static void softmax(int64_t m, int64_t n, float *x, int64_t rx)
+{
+  for (int64_t i = 0; i < m; i++) {
+    float *const row = x + i * rx, lane[LANES] = {0}, largest = row[0];
+
+    for (int64_t j = 1; j < n; j++) largest = row[j] > largest ? row[j] : largest;
+    for (int64_t j = 0; j < n; j++) {
+      row[j] = dx_expf(row[j] - largest);
+      lane[j % LANES] += row[j];
+    }
+    const float scale = 1 / sum_float_lanes(lane);
+    for (int64_t j = 0; j < n; j++) row[j] *= scale;
+  }
+}
+
+static void softmax_backward(int64_t m, int64_t n, const float *p, int64_t rp, float *g, int64_t rg)
+{
+  for (int64_t i = 0; i < m; i++) {
+    const float *const row = p + i * rp;
+    float *const to = g + i * rg, lane[LANES] = {0};
+
+    for (int64_t j = 0; j < n; j++) lane[j % LANES] += row[j] * to[j];
+    const float sum = sum_float_lanes(lane);
+    for (int64_t j = 0; j < n; j++) to[j] = row[j] * (to[j] - sum);
   }
 }
 

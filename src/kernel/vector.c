@@ -1,78 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernel/vector.c - the slots for vectors of 8 and of 16 floats: compiled once for each.
+/* kernel/vector.c - the slots for vectors of 8 and of 16 floats: see vector.h. */
+#include "kernel/vector.h"
 
-   DX_FLOATS, set in src/Makefile.am, says which: with 16 this file is the set avx512, with 8
-   avx2. A set for another processor needs the block of definitions below, no more. Each value is
-   computed in one lane, in the order that kernel.h fixes, so the width never shows in the bits. */
-#include "kernel/kernel.h"
-
-#include "base/math.h"
-
-#include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-/* Before a short loop of constant length: its arrays then live in registers. */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
-#if DX_FLOATS == 16
-enum { W = 16, ROWS = 8, VECS = 2 }; /* floats in a vector; rows and vectors in a block of C */
-#define FILL dx_kernels_avx512
-#define NAME "avx512"
-typedef __m512 vec;
-typedef __mmask16 mask; /* which lanes are there */
-INLINE mask first_lanes(int64_t n) { return (mask)((1u << n) - 1); }
-INLINE vec spread(float x) { return _mm512_set1_ps(x); }
-INLINE vec load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE void store(float *p, vec x) { _mm512_storeu_ps(p, x); }
-INLINE vec load_some(mask m, const float *p) { return _mm512_maskz_loadu_ps(m, p); }
-INLINE void store_some(mask m, float *p, vec x) { _mm512_mask_storeu_ps(p, m, x); }
-INLINE vec mul_add(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
-INLINE vec relu(vec x) { return _mm512_max_ps(spread(0), x); } /* the second where x is NaN or -0 */
-typedef __m512i wide; /* W / 2 words of 32 bits, each in 64 */
-typedef __m512d doubles;
-INLINE wide spread_word(uint32_t x) { return _mm512_set1_epi64(x); }
-INLINE wide times(wide a, wide b) { return _mm512_mul_epu32(a, b); } /* of the low halves */
-INLINE wide high(wide a) { return _mm512_srli_epi64(a, 32); }
-INLINE doubles widen(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-#elif DX_FLOATS == 8
-enum { W = 8, ROWS = 6, VECS = 2 };
-#define FILL dx_kernels_avx2
-#define NAME "avx2"
-typedef __m256 vec;
-typedef __m256i mask;
-INLINE mask first_lanes(int64_t n)
-{
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-INLINE vec spread(float x) { return _mm256_set1_ps(x); }
-INLINE vec load(const float *p) { return _mm256_loadu_ps(p); }
-INLINE void store(float *p, vec x) { _mm256_storeu_ps(p, x); }
-INLINE vec load_some(mask m, const float *p) { return _mm256_maskload_ps(p, m); }
-INLINE void store_some(mask m, float *p, vec x) { _mm256_maskstore_ps(p, m, x); }
-INLINE vec mul_add(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
-INLINE vec relu(vec x) { return _mm256_max_ps(spread(0), x); }
-typedef __m256i wide;
-typedef __m256d doubles;
-INLINE wide spread_word(uint32_t x) { return _mm256_set1_epi64x(x); }
-INLINE wide times(wide a, wide b) { return _mm256_mul_epu32(a, b); }
-INLINE wide high(wide a) { return _mm256_srli_epi64(a, 32); }
-INLINE doubles widen(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-#else
-#error "no vectors of DX_FLOATS floats"
-#endif
-
-/* Where a tail is a constant 0 or 1 after inlining: one vector, or its first lanes. */
-INLINE vec get(int some, mask m, const float *p) { return some ? load_some(m, p) : load(p); }
-INLINE void put(int some, mask m, float *p, vec x)
-{
-  if (some) store_some(m, p, x);
-  else store(p, x);
-}
+#include "base/math.h"
 
 /* ---- gemm: a block of C stays in registers over all k --------------------------------- */
 
@@ -405,4 +337,5 @@ void FILL(dx_kernels *k)
   k->sum_squared_diff = sum_squared_diff;
   k->adam = adam;
   k->normals = normals;
+  FILL_NORM(k);
 }

@@ -12,9 +12,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-
-#include "nn/silu.h"
 
 dx_error *dx_attention_init(dx_attention *l, dx_params *p, int64_t *packed, const char *name, int64_t channels,
                             int64_t head, int64_t groups, double eps)
@@ -81,30 +78,13 @@ void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *a)
   dx_arena_release(a, mark);
 }
 
-/* Softmax of each of n rows of n, in place. */
-static void softmax(int64_t n, float *s)
-{
-  for (int64_t i = 0; i < n; i++) {
-    float *const row = s + i * n;
-    float most = row[0];
-    double sum = 0;
-
-    for (int64_t j = 1; j < n; j++) most = row[j] > most ? row[j] : most;
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) row[j] = dx_expf(row[j] - most);
-    for (int64_t j = 0; j < n; j++) sum += (double)row[j];
-    const float scale = (float)(1 / sum);
-    for (int64_t j = 0; j < n; j++) row[j] *= scale;
-  }
-}
-
 /* P (n,n) of one head of one example. */
-static void weights(const dx_attention *l, int64_t n, const float *q, const float *k, float *p)
+static void weights(const dx_attention *l, const dx_kernels *kernel, int64_t n, const float *q, const float *k, float *p)
 {
   const int64_t c = l->channels, d = c / l->heads;
 
   dx_gemm_blis(n, n, d, (float)(1 / sqrt((double)d)), q, c, 1, k, 1, c, 0, p, n);
-  softmax(n, p);
+  kernel->softmax(n, n, p, n);
 }
 
 void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,
@@ -115,7 +95,7 @@ void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, c
   float *const prob = dx_arena_floats(p->work, n * n);
   const float *const in = l->groups ? acts->n : x;
 
-  if (l->groups) dx_norm_forward(&l->norm, p, s, x, NULL, acts->stats, acts->n);
+  if (l->groups) dx_norm_forward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, acts->n);
   dx_conv_forward(&l->q, p, s, in, (dx_conv_base){0}, acts->q);
   dx_conv_forward(&l->k, p, s, in, (dx_conv_base){0}, acts->k);
   dx_conv_forward(&l->v, p, s, in, (dx_conv_base){0}, acts->v);
@@ -123,37 +103,24 @@ void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, c
     for (int64_t h = 0; h < l->heads; h++) {
       const int64_t at = b * n * c + h * d;
 
-      weights(l, n, acts->q + at, acts->k + at, prob);
+      weights(l, p->kernel, n, acts->q + at, acts->k + at, prob);
       dx_gemm_blis(n, d, n, 1, prob, n, 1, acts->v + at, c, 1, 0, acts->o + at, c);
     }
   dx_conv_forward(&l->out, p, s, acts->o, (dx_conv_base){.pixels = x}, y);
   dx_arena_release(p->work, mark);
 }
 
-/* gS from gP and P, into gP. */
-static void softmax_backward(int64_t n, const float *p, float *gp)
-{
-  for (int64_t i = 0; i < n; i++) {
-    const float *const row = p + i * n;
-    float *const g = gp + i * n;
-    double sum = 0;
-
-    for (int64_t j = 0; j < n; j++) sum += (double)(row[j] * g[j]);
-    for (int64_t j = 0; j < n; j++) g[j] = row[j] * (g[j] - (float)sum);
-  }
-}
-
 /* One head of one example, `at` floats into all. */
-static void head_backward(const dx_attention *l, int64_t n, int64_t at, const dx_attention_acts *acts, const work *t)
+static void head_backward(const dx_attention *l, const dx_kernels *kernel, int64_t n, int64_t at, const dx_attention_acts *acts, const work *t)
 {
   const int64_t c = l->channels, d = c / l->heads;
   const float scale = (float)(1 / sqrt((double)d));
   const float *const q = acts->q + at, *const k = acts->k + at, *const v = acts->v + at, *const go = t->go + at;
 
-  weights(l, n, q, k, t->p);
+  weights(l, kernel, n, q, k, t->p);
   dx_gemm_blis(n, d, n, 1, t->p, 1, n, go, c, 1, 0, t->gv + at, c);
   dx_gemm_blis(n, n, d, 1, go, c, 1, v, 1, c, 0, t->gp, n);
-  softmax_backward(n, t->p, t->gp);
+  kernel->softmax_backward(n, n, t->p, n, t->gp, n);
   dx_gemm_blis(n, d, n, scale, t->gp, n, 1, k, c, 1, 0, t->gq + at, c);
   dx_gemm_blis(n, d, n, scale, t->gp, 1, n, q, c, 1, 0, t->gk + at, c);
 }
@@ -168,13 +135,14 @@ void dx_attention_backward(const dx_attention *l, const dx_pass *p, dx_shape s, 
 
   dx_conv_backward(&l->out, p, s, acts->o, gy, t.go, NULL);
   for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++) head_backward(l, n, (b * n * l->heads + h) * (l->channels / l->heads), acts, &t);
+    for (int64_t h = 0; h < l->heads; h++) head_backward(l, p->kernel, n, (b * n * l->heads + h) * (l->channels / l->heads), acts, &t);
   dx_conv_backward(&l->q, p, s, in, t.gq, t.gn, NULL);
   dx_conv_backward(&l->k, p, s, in, t.gk, gx, NULL);
   p->kernel->add(all, t.gn, gx, t.gn);
   dx_conv_backward(&l->v, p, s, in, t.gv, gx, NULL);
   p->kernel->add(all, t.gn, gx, gx);
-  if (l->groups) dx_norm_backward(&l->norm, p, s, x, NULL, acts->stats, gx, gx, NULL);
-  p->kernel->add(all, gx, gy, gx);
+  if (l->groups)
+    dx_norm_backward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, gx, gy, (dx_beside_out){.a = gx}, NULL);
+  else p->kernel->add(all, gx, gy, gx);
   dx_arena_release(p->work, mark);
 }

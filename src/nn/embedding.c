@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/math.h"
-#include "nn/silu.h"
 
 dx_error *dx_embedding_init(dx_embedding *l, dx_params *p, int64_t *packed, const dx_embedding_config *is)
 {
@@ -74,13 +73,13 @@ void dx_embedding_forward(const dx_embedding *l, const dx_pass *p, int64_t B, co
 
   for (int64_t b = 0; b < B; b++) sines(&l->is, time[b], acts->s + b * l->is.sines);
   dx_linear_forward(&l->linear1, p, B, acts->s, acts->z);
-  dx_silu(B * E, acts->z, acts->a);
+  p->kernel->silu(B * E, acts->z, acts->a);
   dx_linear_forward(&l->linear2, p, B, acts->a, acts->e);
   for (int64_t b = 0; b < B && l->is.classes; b++) {
     assert(label && label[b] >= 0 && label[b] < l->is.classes);
     p->kernel->add(E, acts->e + b * E, p->w + l->classes.at + label[b] * E, acts->e + b * E);
   }
-  dx_silu(B * E, acts->e, y);
+  p->kernel->silu(B * E, acts->e, y);
 }
 
 void dx_embedding_backward(const dx_embedding *l, const dx_pass *p, int64_t B, const int32_t *label,
@@ -90,14 +89,14 @@ void dx_embedding_backward(const dx_embedding *l, const dx_pass *p, int64_t B, c
   const size_t mark = dx_arena_mark(p->work);
   float *const ga = dx_arena_floats(p->work, B * E);
 
-  dx_silu_backward(B * E, acts->e, gy, gy);
+  p->kernel->silu_backward(B * E, acts->e, gy, gy);
   for (int64_t b = 0; b < B && l->is.classes; b++) {
     float *const g = p->gw + l->classes.at + label[b] * E;
 
     p->kernel->add(E, g, gy + b * E, g);
   }
   dx_linear_backward(&l->linear2, p, B, acts->a, acts->e, gy, ga);
-  dx_silu_backward(B * E, acts->z, ga, ga);
+  p->kernel->silu_backward(B * E, acts->z, ga, ga);
   dx_linear_backward(&l->linear1, p, B, acts->s, acts->z, ga, NULL);
   dx_arena_release(p->work, mark);
 }

@@ -424,7 +424,7 @@ static void forward(const void *model, const dx_pass *p, int64_t B, const float 
   s->label = c->label;
   dx_embedding_forward(&m->embedding, p, B, c->time, c->label, &s->embedding, s->time);
   for (int i = 0; i < m->steps; i++) step_forward(m, p, B, s, i);
-  dx_norm_forward(&m->norm_out, p, last, s->step[m->steps - 1].y, NULL, s->stats_out, s->a_out);
+  dx_norm_forward(&m->norm_out, p, last, (dx_beside){.a = s->step[m->steps - 1].y}, (dx_norm_with){0}, s->stats_out, s->a_out);
   dx_conv_forward(&m->conv_out, p, last, s->a_out, (dx_conv_base){0}, y);
 }
 
@@ -468,7 +468,8 @@ static void backward(const void *model, const dx_pass *p, int64_t B, void *acts_
 
   memset(s->gtime, 0, (size_t)(B * m->embedding.is.out) * sizeof *s->gtime);
   dx_conv_backward(&m->conv_out, p, last, s->a_out, gy, g, NULL);
-  dx_norm_backward(&m->norm_out, p, last, s->step[m->steps - 1].y, NULL, s->stats_out, g, g, NULL);
+  dx_norm_backward(&m->norm_out, p, last, (dx_beside){.a = s->step[m->steps - 1].y}, (dx_norm_with){0}, s->stats_out, g, NULL,
+                   (dx_beside_out){.a = g}, NULL);
   for (int i = m->steps - 1; i >= 0; i--) {
     const step *const l = &m->step[i];
 

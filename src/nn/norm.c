@@ -2,19 +2,19 @@
 /* nn/norm.c - see norm.h (Wu, He 2018, "Group normalization").
 
      n = (x - mean) r,  r = 1 / sqrt(var + eps), over the pixels and channels of a group
-     z = n g + o,  g = w (1 + scale),  o = b (1 + scale) + shift;   y = z or silu(z)
+     z = n g + o,  g = w (1 + scale),  o = b (1 + scale) + shift;   y = z or dropout(silu(z))
 
-   With A_c = sum over pixels of gz and D_c = sum of gz n, in double and in the order of pixels:
+   With A_c = sum over pixels of gz and D_c = sum of gz n:
 
      gw_c += D_c (1 + scale)   gb_c += A_c (1 + scale)   gscale_c = w D_c + b A_c   gshift_c = A_c
-     gx = r (g gz - (S + n T) / N),  S = sum over the group of g_c A_c,  T = of g_c D_c,  N numbers a group */
+     gx = r (g gz - (S + n T) / N),  S = sum over the group of g_c A_c,  T = of g_c D_c,  N numbers a group
+
+   Sums over pixels are the kernels' (norm_sums); those over channels are in double, in order. */
 #include "nn/norm.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-
-#include "nn/silu.h"
 
 dx_error *dx_norm_init(dx_norm *l, dx_params *p, const char *name, dx_norm_kind kind, int64_t channels,
                        int64_t groups, double eps)
@@ -32,51 +32,61 @@ dx_error *dx_norm_init(dx_norm *l, dx_params *p, const char *name, dx_norm_kind 
 }
 
 /* Scratch of one example, all by channel. */
-typedef struct { double *sum, *more; float *mean, *rstd, *gain, *offset; } work;
+typedef struct { double *sum, *more; float *mean, *gain, *offset, *first, *second; } work;
 
 static work take(const dx_norm *l, dx_arena *a)
 {
   double *const d = (double *)(void *)dx_arena_floats(a, 4 * l->channels);
-  float *const f = dx_arena_floats(a, 4 * l->channels);
+  float *const f = dx_arena_floats(a, 5 * l->channels);
   const int64_t c = d && f ? l->channels : 0;
 
-  return (work){.sum = d, .more = d + c, .mean = f, .rstd = f + c, .gain = f + 2 * c, .offset = f + 3 * c};
+  return (work){.sum = d, .more = d + c, .mean = f, .gain = f + c, .offset = f + 2 * c, .first = f + 3 * c, .second = f + 4 * c};
 }
 
-/* Mean and 1/sqrt(var + eps) of each group of one example. */
-static void statistics(const dx_norm *l, int64_t pixels, const float *x, const work *t, double *stats)
+/* The channels of one example that stand together: [from, from + q.n). */
+typedef struct { int64_t from; dx_norm_rows q; } piece;
+
+static int pieces(const dx_norm *l, dx_shape s, dx_beside x, int64_t b, const work *t, piece at[2])
 {
-  const int64_t channels = l->channels, size = channels / l->groups;
-  double *const restrict sum = t->sum, *const restrict square = t->more;
+  const int64_t pixels = s.h * s.w, ca = x.b ? x.ca : l->channels, cb = l->channels - ca;
 
-  memset(sum, 0, (size_t)channels * sizeof *sum);
-  memset(square, 0, (size_t)channels * sizeof *square);
-  for (int64_t i = 0; i < pixels; i++) {
-    const float *const restrict row = x + i * channels;
-
-#pragma omp simd
-    for (int64_t c = 0; c < channels; c++) {
-      const double v = (double)row[c];
-
-      sum[c] += v;
-      square[c] += v * v;
-    }
-  }
-  for (int64_t g = 0; g < l->groups; g++) {
-    double s = 0, q = 0;
-
-    for (int64_t c = g * size; c < (g + 1) * size; c++) {
-      s += sum[c];
-      q += square[c];
-    }
-    const double mean = s / (double)(pixels * size), var = q / (double)(pixels * size) - mean * mean;
-
-    stats[2 * g] = mean;
-    stats[2 * g + 1] = 1 / sqrt((var > 0 ? var : 0) + l->eps);
-  }
+  at[0] = (piece){0, {.rows = pixels, .n = ca, .rx = ca, .x = x.a + b * pixels * ca, .mean = t->mean, .gain = t->gain,
+                      .offset = t->offset, .silu = l->kind == DX_NORM_SILU}};
+  if (!x.b) return 1;
+  at[1] = (piece){ca, {.rows = pixels, .n = cb, .rx = cb, .x = x.b + b * pixels * cb, .mean = t->mean + ca,
+                       .gain = t->gain + ca, .offset = t->offset + ca, .silu = l->kind == DX_NORM_SILU}};
+  return 2;
 }
 
-/* What one example's channels are shifted and scaled with. */
+/* Sum of each group's channels, divided by its numbers. */
+static double mean_of_group(const dx_norm *l, int64_t pixels, const double *sum, int64_t g)
+{
+  const int64_t size = l->channels / l->groups;
+  double s = 0;
+
+  for (int64_t c = g * size; c < (g + 1) * size; c++) s += sum[c];
+  return s / (double)(pixels * size);
+}
+
+/* Mean and 1/sqrt(var + eps) of each group of one example, in two passes. */
+static void statistics(const dx_norm *l, const dx_kernels *k, const piece *at, int n, const work *t, double *stats)
+{
+  const int64_t size = l->channels / l->groups, pixels = at[0].q.rows;
+
+  for (int i = 0; i < n; i++)
+    k->norm_sums(pixels, at[i].q.n, at[i].q.x, at[i].q.rx, NULL, t->sum + at[i].from);
+  for (int64_t g = 0; g < l->groups; g++) {
+    const float mean = (float)mean_of_group(l, pixels, t->sum, g);
+
+    stats[2 * g] = (double)mean;
+    for (int64_t c = g * size; c < (g + 1) * size; c++) t->mean[c] = mean;
+  }
+  for (int i = 0; i < n; i++)
+    k->norm_sums(pixels, at[i].q.n, at[i].q.x, at[i].q.rx, at[i].q.mean, t->sum + at[i].from);
+  for (int64_t g = 0; g < l->groups; g++) stats[2 * g + 1] = 1 / sqrt(mean_of_group(l, pixels, t->sum, g) + l->eps);
+}
+
+/* What one example's channels are shifted and scaled with: z = (x - mean) gain + offset. */
 static void spread(const dx_norm *l, const dx_pass *p, const float *modulate, const double *stats, const work *t)
 {
   const int64_t channels = l->channels, size = channels / l->groups;
@@ -86,121 +96,94 @@ static void spread(const dx_norm *l, const dx_pass *p, const float *modulate, co
     const float scale = modulate ? 1 + modulate[c] : 1, shift = modulate ? modulate[channels + c] : 0;
 
     t->mean[c] = (float)stats[2 * (c / size)];
-    t->rstd[c] = (float)stats[2 * (c / size) + 1];
-    t->gain[c] = w[c] * scale;
+    t->gain[c] = (float)stats[2 * (c / size) + 1] * (w[c] * scale);
     t->offset[c] = b[c] * scale + shift;
   }
 }
 
-void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, const float *x, const float *modulate,
-                     double *stats, float *y)
+void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with, double *stats,
+                     float *y)
 {
   const size_t mark = dx_arena_mark(p->work);
   const work t = take(l, p->work);
-  const int64_t pixels = s.h * s.w, channels = l->channels;
+  const int64_t channels = l->channels, each = s.h * s.w * channels;
+  dx_drop drop;
+  const bool drops = dx_drop_of(p, with.dropout_number, with.dropout, &drop);
 
+  assert(!drops || !x.b); /* a piece has no dropout of its own */
   for (int64_t b = 0; b < s.b; b++) {
-    const float *const m = modulate ? modulate + b * 2 * channels : NULL;
     double *const st = stats + b * 2 * l->groups;
+    piece at[2];
+    const int n = pieces(l, s, x, b, &t, at);
 
-    statistics(l, pixels, x + b * pixels * channels, &t, st);
-    spread(l, p, m, st, &t);
-    for (int64_t i = 0; i < pixels; i++) {
-      const float *const row = x + (b * pixels + i) * channels;
-      float *const to = y + (b * pixels + i) * channels;
-
-#pragma omp simd
-      for (int64_t c = 0; c < channels; c++) to[c] = (row[c] - t.mean[c]) * t.rstd[c] * t.gain[c] + t.offset[c];
-      if (l->kind == DX_NORM_SILU) dx_silu(channels, to, to);
+    statistics(l, p->kernel, at, n, &t, st);
+    spread(l, p, with.modulate ? with.modulate + b * 2 * channels : NULL, st, &t);
+    for (int i = 0; i < n; i++) {
+      if (drops) drop.ctr[1] = p->draw->place[b], at[i].q.drop = &drop;
+      p->kernel->norm_forward(&at[i].q, y + b * each + at[i].from, channels);
     }
   }
   dx_arena_release(p->work, mark);
 }
 
-/* gz of one example into gx, and its sums A (t->sum) and D (t->more). */
-static void backward_sums(const dx_norm *l, int64_t pixels, const float *x, const float *gy, const work *t, float *gx)
-{
-  const int64_t channels = l->channels;
-
-  memset(t->sum, 0, (size_t)channels * sizeof *t->sum);
-  memset(t->more, 0, (size_t)channels * sizeof *t->more);
-  for (int64_t i = 0; i < pixels; i++) {
-    const float *const row = x + i * channels, *const g = gy + i * channels;
-    float *const gz = gx + i * channels;
-
-    if (l->kind == DX_NORM_SILU) {
-#pragma omp simd
-      for (int64_t c = 0; c < channels; c++) {
-        const float z = (row[c] - t->mean[c]) * t->rstd[c] * t->gain[c] + t->offset[c], q = dx_sigmoid(z);
-
-        gz[c] = g[c] * (q * (1 + z * (1 - q)));
-      }
-    } else if (gz != g) {
-      memcpy(gz, g, (size_t)channels * sizeof *gz);
-    }
-#pragma omp simd
-    for (int64_t c = 0; c < channels; c++) {
-      t->sum[c] += (double)gz[c];
-      t->more[c] += (double)(gz[c] * ((row[c] - t->mean[c]) * t->rstd[c]));
-    }
-  }
-}
-
-/* The gradients of w, b and modulate; leaves S/N and T/N by channel in sum and more. */
+/* The gradients of w, b and modulate from A (t->sum) and D / r (t->more); leaves r S/N and r^2 T/N
+   by channel in first and second. */
 static void backward_channels(const dx_norm *l, const dx_pass *p, int64_t pixels, const float *modulate,
-                              const work *t, float *gmodulate)
+                              const double *stats, const work *t, float *gmodulate)
 {
   const int64_t channels = l->channels, size = channels / l->groups;
   const float *const w = p->w + l->w.at, *const b = p->w + l->b.at;
   float *const gw = p->gw + l->w.at, *const gb = p->gw + l->b.at;
 
   for (int64_t g = 0; g < l->groups; g++) {
+    const double rstd = stats[2 * g + 1];
     double s = 0, d = 0;
 
     for (int64_t c = g * size; c < (g + 1) * size; c++) {
-      const double scale = modulate ? 1 + (double)modulate[c] : 1;
+      const double scale = modulate ? 1 + (double)modulate[c] : 1, a_c = t->sum[c], d_c = rstd * t->more[c];
 
-      gw[c] += (float)(t->more[c] * scale);
-      gb[c] += (float)(t->sum[c] * scale);
+      gw[c] += (float)(d_c * scale);
+      gb[c] += (float)(a_c * scale);
       if (gmodulate) {
-        gmodulate[c] = (float)((double)w[c] * t->more[c] + (double)b[c] * t->sum[c]);
-        gmodulate[channels + c] = (float)t->sum[c];
+        gmodulate[c] = (float)((double)w[c] * d_c + (double)b[c] * a_c);
+        gmodulate[channels + c] = (float)a_c;
       }
-      s += (double)t->gain[c] * t->sum[c];
-      d += (double)t->gain[c] * t->more[c];
+      s += (double)w[c] * scale * a_c;
+      d += (double)w[c] * scale * d_c;
     }
     for (int64_t c = g * size; c < (g + 1) * size; c++) {
-      t->sum[c] = s / (double)(pixels * size);
-      t->more[c] = d / (double)(pixels * size);
+      t->first[c] = (float)(rstd * s / (double)(pixels * size));
+      t->second[c] = (float)(rstd * rstd * d / (double)(pixels * size));
     }
   }
 }
 
-void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, const float *x, const float *modulate,
-                      const double *stats, const float *gy, float *gx, float *gmodulate)
+void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with,
+                      const double *stats, float *gy, const float *plus, dx_beside_out gx, float *gmodulate)
 {
   const size_t mark = dx_arena_mark(p->work);
   const work t = take(l, p->work);
   const int64_t pixels = s.h * s.w, channels = l->channels, each = pixels * channels;
+  dx_drop drop;
+  const bool drops = dx_drop_of(p, with.dropout_number, with.dropout, &drop);
 
   for (int64_t b = 0; b < s.b; b++) {
-    const float *const m = modulate ? modulate + b * 2 * channels : NULL;
+    const float *const m = with.modulate ? with.modulate + b * 2 * channels : NULL;
+    piece at[2];
+    const int n = pieces(l, s, x, b, &t, at);
 
     spread(l, p, m, stats + b * 2 * l->groups, &t);
-    backward_sums(l, pixels, x + b * each, gy + b * each, &t, gx + b * each);
-    backward_channels(l, p, pixels, m, &t, gmodulate ? gmodulate + b * 2 * channels : NULL);
-    for (int64_t c = 0; c < channels; c++) t.offset[c] = (float)t.more[c]; /* offset is done with: T/N */
-    for (int64_t i = 0; i < pixels; i++) {
-      const float *const row = x + b * each + i * channels;
-      float *const g = gx + b * each + i * channels;
+    for (int i = 0; i < n; i++) {
+      float *const gz = gy + b * each + at[i].from;
 
-#pragma omp simd
-      for (int64_t c = 0; c < channels; c++) {
-        const float n = (row[c] - t.mean[c]) * t.rstd[c];
-
-        g[c] = t.rstd[c] * (t.gain[c] * g[c] - ((float)t.sum[c] + n * t.offset[c]));
-      }
+      if (drops) drop.ctr[1] = p->draw->place[b], at[i].q.drop = &drop;
+      p->kernel->norm_backward_sums(&at[i].q, gz, channels, gz, channels, t.sum + at[i].from, t.more + at[i].from);
     }
+    backward_channels(l, p, pixels, m, stats + b * 2 * l->groups, &t, gmodulate ? gmodulate + b * 2 * channels : NULL);
+    for (int i = 0; i < n; i++)
+      p->kernel->norm_backward(&at[i].q, t.first + at[i].from, t.second + at[i].from, gy + b * each + at[i].from, channels,
+                               plus ? plus + b * each + at[i].from : NULL, channels,
+                               (i ? gx.b : gx.a) + b * pixels * at[i].q.n, at[i].q.n);
   }
   dx_arena_release(p->work, mark);
 }

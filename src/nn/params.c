@@ -60,13 +60,20 @@ void dx_params_start(const dx_params *p, uint64_t seed, float *w)
   }
 }
 
-void dx_dropout(const dx_pass *p, uint32_t layer, double chance, int64_t B, int64_t n, float *x)
+bool dx_drop_of(const dx_pass *p, uint32_t layer, double chance, dx_drop *out)
 {
   const uint32_t drop = (uint32_t)(65536 * chance + 0.5);
-  uint32_t key[2], ctr[4];
 
-  if (!p->draw || drop == 0) return;
+  if (!p->draw || drop == 0) return false;
   const dx_stream s = {.seed = p->draw->seed, .purpose = DX_FOR_DROPOUT, .layer = layer, .step = p->draw->step};
-  dx_stream_start(&s, key, ctr);
-  p->kernel->dropout(key, ctr, B, p->draw->place, n, drop, (float)(65536.0 / (65536.0 - drop)), x);
+  *out = (dx_drop){.drop = drop, .scale = (float)(65536.0 / (65536.0 - drop))};
+  dx_stream_start(&s, out->key, out->ctr);
+  return true;
+}
+
+void dx_dropout(const dx_pass *p, uint32_t layer, double chance, int64_t B, int64_t n, float *x)
+{
+  dx_drop drop;
+
+  if (dx_drop_of(p, layer, chance, &drop)) p->kernel->dropout(&drop, B, p->draw->place, n, x);
 }

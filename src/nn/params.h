@@ -3,6 +3,7 @@
    pass through the network may touch. */
 #ifndef DX_NN_PARAMS_H
 #define DX_NN_PARAMS_H
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/arena.h"
 #include "kernel/kernel.h"
@@ -54,8 +55,10 @@ typedef struct {
   const dx_draw *draw; /* NULL where nothing is random: evaluation, sampling */
 } dx_pass;
 
-/* Dropout of x (B, n) in place by `chance`, rounded to 16 bits so that p = round(65536 chance) / 65536, as
-   number `layer` (below 256) of the network's dropouts; on gradients, its backward. Does nothing
-   without p->draw. */
+/* Dropout by `chance`, rounded to 16 bits so that p = round(65536 chance) / 65536, as number `layer`
+   (below 256) of the network's dropouts: false where nothing is dropped, as without p->draw. For
+   example i of the pass ctr[1] is p->draw->place[i]. */
+bool dx_drop_of(const dx_pass *p, uint32_t layer, double chance, dx_drop *out);
+/* The same of x (B, n) in place; on gradients, its backward. */
 void dx_dropout(const dx_pass *p, uint32_t layer, double chance, int64_t B, int64_t n, float *x);
 #endif

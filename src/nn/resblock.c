@@ -97,6 +97,12 @@ void dx_resblock_work(const dx_resblock *l, dx_shape s, dx_arena *a)
   dx_arena_release(a, mark);
 }
 
+static dx_norm_with behind(const dx_resblock *l, const dx_resblock_acts *acts)
+{
+  return (dx_norm_with){.modulate = l->is.time_kind == DX_TIME_SCALE ? acts->t : NULL,
+                        .dropout_number = l->is.dropout_number, .dropout = l->is.dropout};
+}
+
 void dx_resblock_forward(const dx_resblock *l, const dx_pass *p, dx_shape s, const float *x, const float *time,
                          const dx_resblock_acts *acts, float *y)
 {
@@ -104,7 +110,7 @@ void dx_resblock_forward(const dx_resblock *l, const dx_pass *p, dx_shape s, con
   const bool scale = l->is.time_kind == DX_TIME_SCALE;
   const float *residual = x;
 
-  dx_norm_forward(&l->norm1, p, s, x, NULL, acts->stats1, acts->a1);
+  dx_norm_forward(&l->norm1, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats1, acts->a1);
   if (resamples(l)) {
     dx_resample_forward(l->is.resample, s, acts->a1, acts->r1);
     dx_resample_forward(l->is.resample, s, x, acts->xr);
@@ -112,8 +118,7 @@ void dx_resblock_forward(const dx_resblock *l, const dx_pass *p, dx_shape s, con
   }
   dx_linear_forward(&l->time, p, s.b, time, acts->t);
   dx_conv_forward(&l->conv1, p, r, acts->r1, (dx_conv_base){.example = scale ? NULL : acts->t}, acts->mid);
-  dx_norm_forward(&l->norm2, p, o, acts->mid, scale ? acts->t : NULL, acts->stats2, acts->a2);
-  dx_dropout(p, l->is.dropout_number, l->is.dropout, o.b, dx_shape_dim(o), acts->a2);
+  dx_norm_forward(&l->norm2, p, o, (dx_beside){.a = acts->mid}, behind(l, acts), acts->stats2, acts->a2);
   if (has_shortcut(l)) {
     dx_conv_forward(&l->shortcut, p, r, residual, (dx_conv_base){0}, y);
     residual = y;
@@ -129,19 +134,18 @@ void dx_resblock_backward(const dx_resblock *l, const dx_pass *p, dx_shape s, co
   const bool scale = l->is.time_kind == DX_TIME_SCALE;
   const grads g = take(l, s, p->work);
   float *const gr = resamples(l) ? g.r : gx;
-  const float *residual = gy;
+  const float *residual = g.x ? g.x : gy;
 
   dx_conv_backward(&l->conv2, p, o, acts->a2, gy, g.mid, NULL);
-  dx_dropout(p, l->is.dropout_number, l->is.dropout, o.b, dx_shape_dim(o), g.mid);
-  dx_norm_backward(&l->norm2, p, o, acts->mid, scale ? acts->t : NULL, acts->stats2, g.mid, g.mid, scale ? g.t : NULL);
+  dx_norm_backward(&l->norm2, p, o, (dx_beside){.a = acts->mid}, behind(l, acts), acts->stats2, g.mid, NULL,
+                   (dx_beside_out){.a = g.mid}, scale ? g.t : NULL);
   dx_conv_backward(&l->conv1, p, r, acts->r1, g.mid, gr, scale ? NULL : g.t);
   dx_linear_backward(&l->time, p, s.b, time, acts->t, g.t, g.time);
   p->kernel->add(s.b * l->is.time, gtime, g.time, gtime);
   if (resamples(l)) dx_resample_backward(l->is.resample, s, gr, gx);
-  dx_norm_backward(&l->norm1, p, s, x, NULL, acts->stats1, gx, gx, NULL);
   if (resamples(l)) dx_resample_backward(l->is.resample, s, gy, g.x);
   if (has_shortcut(l)) dx_conv_backward(&l->shortcut, p, s, x, gy, g.x, NULL);
-  if (g.x) residual = g.x;
-  p->kernel->add(dx_shape_count(s), gx, residual, gx);
+  dx_norm_backward(&l->norm1, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats1, gx, residual,
+                   (dx_beside_out){.a = gx}, NULL);
   dx_arena_release(p->work, mark);
 }

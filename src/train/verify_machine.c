@@ -14,8 +14,8 @@ enum { M = 19, N = 37, K = 53, LONG = 1003, INPUT = 2048 };
 /* What every slot makes of the same input. Zeroed first: the bytes are compared. */
 typedef struct {
   float gemm[4][M * N], transpose[N * M], relu[LONG], rows[N], add[LONG], mix[LONG], u8[LONG],
-      adam[4][LONG], normals[3 * N], dropout[3 * N];
-  double squares, difference;
+      adam[4][LONG], normals[3 * N], dropout[3 * N], silu[2][LONG], norm[3][M * N], softmax[2][M * N];
+  double squares, difference, sums[4][N];
 } results;
 
 /* Numbers in (-1, 1) for argument `which`; the same everywhere. */
@@ -37,10 +37,28 @@ enum {
   DX_KERNELS(X)
 #undef X
 };
-_Static_assert(SLOTS == 12, "a new kernel slot: call it in exercise(), then count it here");
+_Static_assert(SLOTS == 20, "a new kernel slot: call it in exercise(), then count it here");
+
+static void exercise_norm(const dx_kernels *k, const float *a, const float *b, const float *c, const dx_drop *drop, results *r)
+{
+  const dx_norm_rows q = {.rows = M, .n = N, .rx = N, .x = a, .mean = b, .gain = c, .offset = c + N, .silu = 1, .drop = drop};
+
+  k->silu(LONG, a, r->silu[0]);
+  k->silu_backward(LONG, a, c, r->silu[1]);
+  k->norm_sums(M, N, a, N, NULL, r->sums[0]);
+  k->norm_sums(M, N, a, N, b, r->sums[1]);
+  k->norm_forward(&q, r->norm[0], N);
+  k->norm_backward_sums(&q, c, N, r->norm[1], N, r->sums[2], r->sums[3]);
+  k->norm_backward(&q, c + 5, c + 7, r->norm[1], N, b, N, r->norm[2], N);
+  fill(11, M * N, r->softmax[0]);
+  k->softmax(M, N, r->softmax[0], N);
+  fill(12, M * N, r->softmax[1]);
+  k->softmax_backward(M, N, r->softmax[0], N, r->softmax[1], N);
+}
 
 static void exercise(const dx_kernels *k, results *r)
 {
+  static const dx_drop drop = {.key = {7, 8}, .ctr = {0, 1, 2, 3}, .drop = 30000, .scale = 1.5f};
   static const dx_gemm_mode mode[] = {DX_GEMM_SET, DX_GEMM_ADD, DX_GEMM_BIAS, DX_GEMM_BIAS_RELU};
   const dx_adam step = {.rate = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .decay = 0.99f,
                         .grad_scale = 0.5f, .ema = 0.995f};
@@ -70,7 +88,8 @@ static void exercise(const dx_kernels *k, results *r)
   k->adam(LONG, &step, a, r->adam[0], r->adam[1], r->adam[2], r->adam[3]);
   k->normals(key, ctr, 3, index, N, r->normals);
   fill(10, 3 * N, r->dropout);
-  k->dropout(key, ctr, 3, index, N, 30000, 1.5f, r->dropout);
+  k->dropout(&drop, 3, index, N, r->dropout);
+  exercise_norm(k, a, b, c, &drop, r);
 }
 
 static int64_t different_bytes(const void *a, const void *b, size_t size)
