@@ -23,7 +23,8 @@ dx_error *dx_write_sets(dx_h5 *f, const dx_dataset_info *info, dx_split split)
     ? (dx_h5_info){.type = type, .rank = 3, .dim = {info->count[split], s.w, s.c}}
     : (dx_h5_info){.type = type, .rank = 4, .dim = {info->count[split], s.h, s.w, s.c}};
   const dx_h5_info labels = {.type = DX_H5_I32, .rank = 1, .dim = {info->count[split]}};
-  const dx_h5_storage storage = {.compress = info->raw == DX_RAW_U8}; /* floats hardly shrink */
+  /* floats and colour photographs hardly shrink, and unpacking them would double the time of a start */
+  const dx_h5_storage storage = {.compress = info->raw == DX_RAW_U8 && s.c == 1};
 
   if (info->count[split] == 0) return NULL;
   snprintf(x, sizeof x, "/%s/x", dx_split_name[split]);
