@@ -489,6 +489,96 @@ static int softmax_case(const dx_kernels *k[2], const norm_size *z)
 static int same_softmax(const dx_kernels *k[2]) { return all_norms(k, softmax_case); }
 static int same_softmax_backward(const dx_kernels *k[2]) { return all_norms(k, softmax_case); }
 
+/* The maps of one tile: pixels of n channels lie one after another in the zone, slices n + gap apart. */
+typedef void tile_map(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice);
+
+static int same_tile(const dx_kernels *k[2], int from, int to, tile_map *f)
+{
+  int good = 1;
+
+  for (int j = 1; j < LENGTHS - 2; j++)
+    for (int how = 0; how < 4; how++) {
+      const place w = (place)(how & 1);
+      const int64_t n = lengths[j], slice = n + (how >> 1) * 3, nx = (from - 1) * slice + n, ny = (to - 1) * slice + n;
+
+      fill(in[0], w, nx, 0);
+      fill(in[1], w, n, 3000);
+      for (int s = 0; s < 2; s++) {
+        fill(out[s][0], w, ny, 7000);
+        f(k[s], n, at(in[0], w, nx), at(in[1], w, n), at(out[s][0], w, ny), slice);
+      }
+      good &= same(out[0][0], out[1][0], w, ny);
+    }
+  return good;
+}
+
+static void pointers(int count, float *x, int64_t step, float **p)
+{
+  for (int i = 0; i < count; i++) p[i] = x + i * step;
+}
+
+static void call_v(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  float *p[36];
+
+  (void)bias;
+  pointers(36, (float *)x, slice, p);
+  k->winograd_v(n, (const float *const *)p, y, slice);
+}
+
+static void call_y(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  float *p[16];
+
+  pointers(16, y, slice, p);
+  k->winograd_y(n, x, slice, bias, NULL, p);
+}
+
+static void call_y_on_itself(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  float *p[16];
+
+  pointers(16, y, slice, p);
+  k->winograd_y(n, x, slice, bias, (const float *const *)p, p);
+}
+
+static void call_z(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  float *p[16];
+
+  (void)bias;
+  pointers(16, (float *)x, slice, p);
+  k->winograd_z(n, (const float *const *)p, y, slice);
+}
+
+static void call_gx(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  float *p[36];
+
+  (void)bias;
+  pointers(36, y, slice, p);
+  k->winograd_gx(n, x, slice, p);
+}
+
+static void call_u(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  (void)bias;
+  k->winograd_u(n, x, slice, y, slice);
+}
+
+static void call_gw(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  (void)bias;
+  k->winograd_gw(n, x, slice, y, slice);
+}
+
+static int same_winograd_v(const dx_kernels *k[2]) { return same_tile(k, 36, 36, call_v); }
+static int same_winograd_y(const dx_kernels *k[2]) { return same_tile(k, 36, 16, call_y) & same_tile(k, 36, 16, call_y_on_itself); }
+static int same_winograd_z(const dx_kernels *k[2]) { return same_tile(k, 16, 36, call_z); }
+static int same_winograd_gx(const dx_kernels *k[2]) { return same_tile(k, 36, 36, call_gx); }
+static int same_winograd_u(const dx_kernels *k[2]) { return same_tile(k, 9, 36, call_u); }
+static int same_winograd_gw(const dx_kernels *k[2]) { return same_tile(k, 36, 9, call_gw); }
+
 /* A slot without a function above does not compile. */
 static void compare_sets(void)
 {

@@ -346,6 +346,9 @@ int main(void)
   check_conv(DX_CONV_3, (dx_shape){2, 5, 7, 3}, 5, "conv 3x3");
   check_conv(DX_CONV_3, (dx_shape){2, 1, 1, 4}, 3, "conv 3x3 of one pixel");
   check_conv(DX_CONV_3, (dx_shape){2, 21, 19, 5}, 17, "conv 3x3 in blocks");
+  check_conv(DX_CONV_3, (dx_shape){2, 5, 7, 9}, 37, "conv 3x3 by tiles");
+  check_conv(DX_CONV_3, (dx_shape){9, 14, 13, 40}, 16, "conv 3x3 by blocks of tiles");
+  check_conv(DX_CONV_3, (dx_shape){3, 1, 2, 8}, 33, "conv 3x3 by tiles, two pixels");
   check_conv(DX_CONV_3_HALF, (dx_shape){3, 6, 4, 3}, 5, "conv 3x3 to half");
   check_conv(DX_CONV_3_HALF_1, (dx_shape){2, 2, 10, 2}, 7, "conv 3x3 to half, zeros around");
   for (int i = 0; dx_model_at(i); i++)

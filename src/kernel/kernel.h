@@ -109,7 +109,19 @@ typedef enum {
      is of floats, lane by lane as above. */                                                      \
   X(softmax, void, (int64_t m, int64_t n, float *x, int64_t rx))                                  \
   /* Its backward: g = p (g - s), s the sum of p g, summed the same way. */                       \
-  X(softmax_backward, void, (int64_t m, int64_t n, const float *p, int64_t rp, float *g, int64_t rg))
+  X(softmax_backward, void, (int64_t m, int64_t n, const float *p, int64_t rp, float *g, int64_t rg))\
+  /* Winograd's F(4x4,3x3): the maps of kernel/winograd.h for n channels of one tile. Pointers are  \
+     to pixels, row by row, of the 6 x 6 under the tile or of its 4 x 4; slices are `slice` floats \
+     apart. V = B' x B;  y = (A' M A + bias) + base (NULL: none; may be y);  Z = A gy A';          \
+     gx += B gV B', pixel by pixel. */                                                            \
+  X(winograd_v, void, (int64_t n, const float *const x[36], float *v, int64_t slice))             \
+  X(winograd_y, void, (int64_t n, const float *m, int64_t slice, const float *bias,               \
+                       const float *const *base, float *const y[16]))                             \
+  X(winograd_z, void, (int64_t n, const float *const gy[16], float *z, int64_t slice))            \
+  X(winograd_gx, void, (int64_t n, const float *gv, int64_t slice, float *const gx[36]))          \
+  /* U = G w G' and gw += G' gU G; weight (i,j) of n channels stands at w + (3 i + j) tap. */     \
+  X(winograd_u, void, (int64_t n, const float *w, int64_t tap, float *u, int64_t slice))          \
+  X(winograd_gw, void, (int64_t n, const float *gu, int64_t slice, float *gw, int64_t tap))
 
 typedef struct {
   const char *name; /* "portable", "avx2", "avx512" */

@@ -262,6 +262,19 @@ static void softmax_backward(int64_t m, int64_t n, const float *p, int64_t rp, f
   }
 }
 
+/* Vectors of one float for the maps that all sets share. */
+#define INLINE static inline
+#define UNROLL
+enum { W = 1 };
+typedef float vec;
+typedef int mask;
+INLINE mask first_lanes(int64_t n) { return (mask)n; }
+INLINE vec spread(float x) { return x; }
+INLINE vec mul_add(vec a, vec b, vec c) { return __builtin_fmaf(a, b, c); }
+INLINE vec get(int some, mask m, const float *p) { return (void)some, (void)m, *p; }
+INLINE void put(int some, mask m, float *p, vec x) { (void)some, (void)m, *p = x; }
+#include "kernel/winograd.h"
+
 void dx_kernels_ref(dx_kernels *k)
 {
   k->name = "portable";

@@ -59,6 +59,10 @@ INLINE void run_block(const block *q, int rows, int vecs, int tail)
 INLINE void run_strip(block q, int64_t m, int vecs, int tail)
 {
   for (; m >= ROWS; m -= ROWS, q.a += ROWS * q.ras, q.c += ROWS * q.rc) run_block(&q, ROWS, vecs, tail);
+  if (ROWS > 8 && m >= 8) {
+    run_block(&q, 8, vecs, tail);
+    q.a += 8 * q.ras, q.c += 8 * q.rc, m -= 8;
+  }
   if (m >= 4) {
     run_block(&q, 4, vecs, tail);
     q.a += 4 * q.ras, q.c += 4 * q.rc, m -= 4;
@@ -338,4 +342,5 @@ void FILL(dx_kernels *k)
   k->adam = adam;
   k->normals = normals;
   FILL_NORM(k);
+  FILL_WINOGRAD(k);
 }

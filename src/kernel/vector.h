@@ -15,13 +15,14 @@
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 #if DX_FLOATS == 16
-enum { W = 16, ROWS = 8, VECS = 2 }; /* floats in a vector; rows and vectors in a block of C */
+enum { W = 16, ROWS = 14, VECS = 2 }; /* floats in a vector; rows and vectors in a block of C */
 #define FILL dx_kernels_avx512
 #define FILL_NORM dx_kernels_avx512_norm
+#define FILL_WINOGRAD dx_kernels_avx512_winograd
 #define NAME "avx512"
 typedef __m512 vec;
 typedef __mmask16 mask; /* which lanes are there */
@@ -64,6 +65,7 @@ INLINE void zip(wide low, wide more, void *to)
 enum { W = 8, ROWS = 6, VECS = 2 };
 #define FILL dx_kernels_avx2
 #define FILL_NORM dx_kernels_avx2_norm
+#define FILL_WINOGRAD dx_kernels_avx2_winograd
 #define NAME "avx2"
 typedef __m256 vec;
 typedef __m256i mask;
@@ -107,6 +109,7 @@ INLINE void zip(wide low, wide more, void *to)
 #endif
 
 void FILL_NORM(dx_kernels *k); /* the slots of vector_norm.c */
+void FILL_WINOGRAD(dx_kernels *k); /* and of vector_winograd.c */
 
 /* Where a tail is a constant 0 or 1 after inlining: one vector, or its first lanes. */
 INLINE vec get(int some, mask m, const float *p) { return some ? load_some(m, p) : load(p); }

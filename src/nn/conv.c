@@ -14,10 +14,21 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "nn/winograd.h"
+
 enum { BLOCK = 256 }; /* pixels per product, at most, rounded up to a row: the patches stay in cache */
+
+/* Below so many channels, in or out, the transforms cost more than the products that they save. */
+enum { WINOGRAD_CHANNELS = 8 };
+
+static bool is_winograd(const dx_conv *l)
+{
+  return l->kind == DX_CONV_3 && l->in >= WINOGRAD_CHANNELS && l->out >= WINOGRAD_CHANNELS;
+}
 
 static int size_of(const dx_conv *l) { return l->kind == DX_CONV_1 ? 1 : 3; }
 static int64_t stride_of(const dx_conv *l) { return l->kind == DX_CONV_3_HALF || l->kind == DX_CONV_3_HALF_1 ? 2 : 1; }
@@ -33,7 +44,7 @@ dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *na
   dx_param_entry w = {.dims = 4, .dim = {out, size, size, in}, .bound = bound};
   dx_param_entry b = {.dims = 1, .dim = {out}, .bound = bound};
 
-  *packed += (patch_of(l) * out + 15) / 16 * 16;
+  *packed += is_winograd(l) ? dx_winograd_packed(l) : (patch_of(l) * out + 15) / 16 * 16;
   snprintf(w.name, sizeof w.name, "%s.w", name);
   snprintf(b.name, sizeof b.name, "%s.b", name);
   DX_TRY(dx_params_add(p, &w, &l->w));
@@ -42,7 +53,8 @@ dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *na
 
 void dx_conv_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed)
 {
-  k->transpose(l->out, patch_of(l), w + l->w.at, patch_of(l), packed + l->packed, l->out);
+  if (is_winograd(l)) dx_winograd_pack(l, k, w, packed);
+  else k->transpose(l->out, patch_of(l), w + l->w.at, patch_of(l), packed + l->packed, l->out);
 }
 
 dx_shape dx_conv_out(const dx_conv *l, dx_shape x)
@@ -134,7 +146,7 @@ static void start(const dx_conv *l, const dx_pass *p, int64_t pixels, const floa
   }
 }
 
-void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
+static void direct_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
   const dx_shape o = dx_conv_out(l, s);
   const size_t mark = dx_arena_mark(p->work);
@@ -142,7 +154,6 @@ void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float
   const float *const wt = p->packed + l->packed;
   const int64_t n = patch_of(l), rows = rows_of(o), each = dx_shape_dim(o);
 
-  assert(s.c == l->in && s.h % stride_of(l) == 0 && s.w % stride_of(l) == 0);
   for (int64_t b = 0; b < s.b; b++) {
     const float *const xb = x + b * dx_shape_dim(s);
 
@@ -159,24 +170,41 @@ void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float
   dx_arena_release(p->work, mark);
 }
 
-void dx_conv_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy,
-                      float *gx, float *gexample)
+void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
+{
+  assert(s.c == l->in && s.h % stride_of(l) == 0 && s.w % stride_of(l) == 0);
+  if (is_winograd(l)) dx_winograd_forward(l, p, s, x, base, y);
+  else direct_forward(l, p, s, x, base, y);
+}
+
+/* Sums of gy over pixels: by example, and over all. */
+static void bias_gradient(const dx_conv *l, const dx_pass *p, dx_shape o, const float *gy, float *gexample)
+{
+  const size_t mark = dx_arena_mark(p->work);
+  float *const sum = dx_arena_floats(p->work, l->out), *const gb = p->gw + l->b.at;
+
+  for (int64_t b = 0; b < o.b; b++) {
+    float *const total = gexample ? gexample + b * l->out : sum;
+
+    memset(total, 0, (size_t)l->out * sizeof *total);
+    p->kernel->add_rows(o.h * o.w, l->out, gy + b * dx_shape_dim(o), l->out, total);
+    p->kernel->add(l->out, gb, total, gb);
+  }
+  dx_arena_release(p->work, mark);
+}
+
+static void direct_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
 {
   const dx_shape o = dx_conv_out(l, s);
   const size_t mark = dx_arena_mark(p->work);
-  float *const cols = columns(l, s, p->work), *const sum = dx_arena_floats(p->work, l->out);
+  float *const cols = columns(l, s, p->work), *const gw = p->gw + l->w.at;
   const float *const w = p->w + l->w.at;
-  float *const gw = p->gw + l->w.at, *const gb = p->gw + l->b.at;
   const int64_t n = patch_of(l), rows = rows_of(o);
 
   for (int64_t b = 0; b < s.b; b++) {
     const float *const xb = x + b * dx_shape_dim(s), *const gyb = gy + b * dx_shape_dim(o);
     float *const gxb = gx ? gx + b * dx_shape_dim(s) : NULL;
-    float *const total = gexample ? gexample + b * l->out : sum;
 
-    memset(total, 0, (size_t)l->out * sizeof *total);
-    p->kernel->add_rows(o.h * o.w, l->out, gyb, l->out, total);
-    p->kernel->add(l->out, gb, total, gb);
     if (gx && cols) memset(gxb, 0, (size_t)dx_shape_dim(s) * sizeof *gxb);
     for (int64_t i = 0; i < o.h; i += rows) {
       const int64_t m = (i + rows <= o.h ? rows : o.h - i) * o.w;
@@ -191,11 +219,21 @@ void dx_conv_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const floa
   dx_arena_release(p->work, mark);
 }
 
+void dx_conv_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy,
+                      float *gx, float *gexample)
+{
+  bias_gradient(l, p, dx_conv_out(l, s), gy, gexample);
+  if (is_winograd(l)) dx_winograd_backward(l, p, s, x, gy, gx);
+  else direct_backward(l, p, s, x, gy, gx);
+}
+
 void dx_conv_work(const dx_conv *l, dx_shape s, dx_arena *a)
 {
   const size_t mark = dx_arena_mark(a);
 
-  columns(l, s, a);
   dx_arena_floats(a, l->out);
+  dx_arena_release(a, mark);
+  if (is_winograd(l)) dx_winograd_work(l, s, a);
+  else columns(l, s, a);
   dx_arena_release(a, mark);
 }

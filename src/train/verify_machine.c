@@ -14,7 +14,8 @@ enum { M = 19, N = 37, K = 53, LONG = 1003, INPUT = 2048 };
 /* What every slot makes of the same input. Zeroed first: the bytes are compared. */
 typedef struct {
   float gemm[4][M * N], transpose[N * M], relu[LONG], rows[N], add[LONG], mix[LONG], u8[LONG],
-      adam[4][LONG], normals[3 * N], dropout[3 * N], silu[2][LONG], norm[3][M * N], softmax[2][M * N];
+      adam[4][LONG], normals[3 * N], dropout[3 * N], silu[2][LONG], norm[3][M * N], softmax[2][M * N],
+      wino_v[36 * N], wino_y[16 * N], wino_z[36 * N], wino_gx[36 * N], wino_u[36 * N], wino_gw[9 * N];
   double squares, difference, sums[4][N];
 } results;
 
@@ -37,7 +38,7 @@ enum {
   DX_KERNELS(X)
 #undef X
 };
-_Static_assert(SLOTS == 20, "a new kernel slot: call it in exercise(), then count it here");
+_Static_assert(SLOTS == 26, "a new kernel slot: call it in exercise(), then count it here");
 
 static void exercise_norm(const dx_kernels *k, const float *a, const float *b, const float *c, const dx_drop *drop, results *r)
 {
@@ -54,6 +55,25 @@ static void exercise_norm(const dx_kernels *k, const float *a, const float *b, c
   k->softmax(M, N, r->softmax[0], N);
   fill(12, M * N, r->softmax[1]);
   k->softmax_backward(M, N, r->softmax[0], N, r->softmax[1], N);
+}
+
+/* One tile of N channels; its 36 slices in and out. */
+static void exercise_winograd(const dx_kernels *k, const float *a, results *r)
+{
+  const float *from[36];
+  float *y[16], *gx[36];
+
+  for (int i = 0; i < 36; i++) from[i] = a + i * N;
+  for (int i = 0; i < 16; i++) y[i] = r->wino_y + i * N;
+  for (int i = 0; i < 36; i++) gx[i] = r->wino_gx + i * N;
+  fill(13, 36 * N, r->wino_gx);
+  fill(14, 9 * N, r->wino_gw);
+  k->winograd_v(N, from, r->wino_v, N);
+  k->winograd_y(N, a, N, a + N, from, y);
+  k->winograd_z(N, from, r->wino_z, N);
+  k->winograd_gx(N, a, N, gx);
+  k->winograd_u(N, a, N, r->wino_u, N);
+  k->winograd_gw(N, a, N, r->wino_gw, N);
 }
 
 static void exercise(const dx_kernels *k, results *r)
@@ -90,6 +110,7 @@ static void exercise(const dx_kernels *k, results *r)
   fill(10, 3 * N, r->dropout);
   k->dropout(&drop, 3, index, N, r->dropout);
   exercise_norm(k, a, b, c, &drop, r);
+  exercise_winograd(k, a, r);
 }
 
 static int64_t different_bytes(const void *a, const void *b, size_t size)
