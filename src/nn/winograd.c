@@ -12,9 +12,10 @@
    need be: rows a power of two apart would fight for the same lines of the cache. */
 #include "nn/winograd.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-enum { BLOCK = 64, PANEL = 32, SLICES = 36, TILE = 4 };
+enum { BLOCK = 64, PANEL = 32, SQUARE = 64, SLICES = 36, TILE = 4 };
 
 static int64_t row_of(int64_t channels) { return (channels + 15) / 16 * 16 + 16; }
 static int64_t weights_of(const dx_conv *l) { return l->in * l->out; }
@@ -97,6 +98,8 @@ typedef struct {
   float *zero, *beside;      /* a pixel of zeros, one that nobody reads */
   float *bias;               /* (B,out): of W and of the example */
   float *gv, *gu;
+  bool whole;                /* gU has all channels, else squares of them */
+  int64_t outs, ins, slice_gu;
 } scratch;
 
 static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
@@ -121,14 +124,17 @@ static void take_forward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
   q->bias = dx_arena_floats(a, s.b * l->out);
 }
 
-/* Slices of gU stand a line more than their size apart, as the rows do. */
-static int64_t slice_gu(const dx_conv *l) { return (weights_of(l) + 15) / 16 * 16 + 16; }
-
+/* gU of a few blocks of tiles is made and used up in squares that stay in the cache; over more blocks
+   it is cheaper to sum up all of it. */
 static void take_backward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
 {
   *q = take(l, s, a);
+  q->whole = tiling_of(s).count > 2 * BLOCK;
+  q->outs = q->whole ? l->out : less(SQUARE, l->out);
+  q->ins = q->whole ? l->in : less(SQUARE, l->in);
+  q->slice_gu = (q->outs * q->ins + 15) / 16 * 16 + 16;
   q->gv = dx_arena_floats(a, SLICES * q->slice_in);
-  q->gu = dx_arena_floats(a, SLICES * slice_gu(l));
+  q->gu = dx_arena_floats(a, SLICES * q->slice_gu);
 }
 
 void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
@@ -226,13 +232,30 @@ static void transform_gv(const dx_conv *l, const dx_kernels *k, dx_shape s, floa
   }
 }
 
+/* gw += G' (Z_i' V_i) G of a block of tiles; where gU is whole, once for all, at the last block. */
+static void weight_gradient(const dx_conv *l, const dx_kernels *k, int64_t tiles, const scratch *q, bool first, bool last,
+                            float *gw)
+{
+  const dx_gemm_mode mode = q->whole && !first ? DX_GEMM_ADD : DX_GEMM_SET;
+
+  for (int64_t o = 0; o < l->out; o += q->outs)
+    for (int64_t c = 0; c < l->in; c += q->ins) {
+      const int64_t outs = less(q->outs, l->out - o), ins = less(q->ins, l->in - c);
+
+      for (int64_t i = 0; i < SLICES; i++)
+        k->gemm(outs, ins, tiles, q->m + i * q->slice_out + o, 1, q->row_out, q->v + i * q->slice_in + c, q->row_in,
+                q->gu + i * q->slice_gu, ins, NULL, mode);
+      for (int64_t i = 0; i < outs && (last || !q->whole); i++)
+        k->winograd_gw(ins, q->gu + i * ins, q->slice_gu, gw + (o + i) * 9 * l->in + c, l->in);
+    }
+}
+
 void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
 {
   const size_t mark = dx_arena_mark(p->work);
   const dx_shape o = dx_conv_out(l, s);
   const int64_t count = tiling_of(s).count;
   const float *const u = backward_u(l, p->packed);
-  float *const gw = p->gw + l->w.at;
   scratch q;
 
   take_backward(l, s, p->work, &q);
@@ -242,16 +265,11 @@ void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const 
 
     transform_gy(l, p->kernel, o, gy, first, tiles, &q);
     transform_x(l, p->kernel, s, x, first, tiles, &q);
-    for (int64_t i = 0; i < SLICES; i++) {
-      const float *const z = q.m + i * q.slice_out, *const v = q.v + i * q.slice_in;
-
-      p->kernel->gemm(l->out, l->in, tiles, z, 1, q.row_out, v, q.row_in, q.gu + i * slice_gu(l), l->in, NULL,
-                      first ? DX_GEMM_ADD : DX_GEMM_SET);
-      if (gx) times_u(p->kernel, tiles, l->in, l->out, z, q.row_out, u + i * weights_of(l), q.gv + i * q.slice_in, q.row_in);
-    }
-    if (gx) transform_gv(l, p->kernel, s, gx, first, tiles, &q);
+    weight_gradient(l, p->kernel, tiles, &q, first == 0, first + tiles == count, p->gw + l->w.at);
+    if (!gx) continue;
+    for (int64_t i = 0; i < SLICES; i++)
+      times_u(p->kernel, tiles, l->in, l->out, q.m + i * q.slice_out, q.row_out, u + i * weights_of(l), q.gv + i * q.slice_in, q.row_in);
+    transform_gv(l, p->kernel, s, gx, first, tiles, &q);
   }
-  for (int64_t i = 0; i < l->out; i++)
-    p->kernel->winograd_gw(l->in, q.gu + i * l->in, slice_gu(l), gw + i * 9 * l->in, l->in);
   dx_arena_release(p->work, mark);
 }
