@@ -450,7 +450,7 @@ static int norm_backward_case(const dx_kernels *k[2], const norm_size *z)
 
     fill(out[s][0], z->w, n, 900); /* in place */
     fill(in[2], z->w, n, 12000);
-    k[s]->norm_backward(&q, q.gain, q.offset, g, q.rx, z->silu ? at(in[2], z->w, n) : NULL, q.rx, g, q.rx);
+    k[s]->norm_backward(&q, q.gain, q.offset, g, q.rx, z->silu ? at(in[2], z->w, n) : NULL, q.rx, z->drop, g, q.rx);
   }
   return same(out[0][0], out[1][0], z->w, n);
 }
@@ -725,7 +725,8 @@ static void right_norm(const dx_kernels *k)
   const dx_norm_rows q = {.rows = R, .n = N, .rx = N, .x = x, .mean = mean, .gain = gain, .offset = offset, .silu = 1, .drop = &third};
   k->norm_forward(&q, y, N);
   k->norm_backward_sums(&q, gy, N, gz, N, sums[0], sums[1]);
-  k->norm_backward(&q, a, d, gz, N, gy, N, gx, N);
+  memcpy(gx, y, sizeof gx);
+  k->norm_backward(&q, a, d, gz, N, gy, N, 1, gx, N);
   k->norm_sums(R, N, x, N, NULL, sums[2]);
   k->norm_sums(R, N, x, N, mean, sums[3]);
   for (int i = 0; i < R * N; i++) {
@@ -735,7 +736,7 @@ static void right_norm(const dx_kernels *k)
 
     worst = fmaxf(worst, (float)fabs(y[i] - z * p * mask[i]));
     worst = fmaxf(worst, (float)fabs(gz[i] - g));
-    worst = fmaxf(worst, (float)fabs(gx[i] - (gain[c] * g - (a[c] + off * d[c]) + gy[i])));
+    worst = fmaxf(worst, (float)fabs(gx[i] - (gain[c] * g - (a[c] + off * d[c]) + gy[i] + y[i])));
     want[0][c] += g, want[1][c] += g * off, want[2][c] += x[i], want[3][c] += off * off;
   }
   ok(worst < 3e-6F, "%s: norm with SiLU and dropout, forward and backward, off by %.1e", k->name, (double)worst);

@@ -171,6 +171,30 @@ static void check_model(const dx_model *kind, const void *config, const char *wh
   tear_down(&r);
 }
 
+/* model.recompute: backward finds again what forward did not keep, to the bit, and in less memory. */
+static void check_recompute(const dx_model *kind, void *config, const char *what, dx_shape sample)
+{
+  rig r[2];
+
+  for (int i = 0; i < 2; i++) {
+    dx_error *const e = dx_option_read(dx_option_find(kind->options, "recompute"), i ? "true" : "false", config);
+
+    if (e) abort();
+    build(&r[i], kind, config, sample, 7);
+    loss(&r[i]);
+    const dx_pass p = {.kernel = &r[i].k, .w = r[i].w, .packed = r[i].packed, .gw = r[i].gw, .work = &r[i].arena, .draw = &draw};
+    kind->backward(r[i].model, &p, 7, r[i].acts, r[i].c, r[i].gx);
+    ok(r[i].arena.used <= r[i].arena.size && r[i].arena.peak == r[i].arena.size, "%s, %s: the passes take what was planned: %zu bytes", what,
+       i ? "recomputed" : "kept", r[i].arena.size);
+  }
+  ok(r[1].arena.size < r[0].arena.size, "%s: recomputing takes %zu bytes, keeping %zu", what, r[1].arena.size, r[0].arena.size);
+  ok(!memcmp(r[0].y, r[1].y, (size_t)(7 * r[0].out) * 4) && !memcmp(r[0].gx, r[1].gx, (size_t)(7 * r[0].in) * 4) &&
+       !memcmp(r[0].gw, r[1].gw, (size_t)r[0].params.floats * 4), "%s: recomputing gives the same bits", what);
+  tear_down(&r[0]);
+  tear_down(&r[1]);
+  dx_option_presets((const dx_option[]){*dx_option_find(kind->options, "recompute"), DX_OPTION_END}, config);
+}
+
 static void check_linear(int64_t in, int64_t out, dx_activation activation)
 {
   enum { B = 5 };
@@ -322,7 +346,8 @@ static void check_unets(const dx_model *m)
 {
   static const char *const how[][2] = {
     {"channels", "8"}, {"multipliers", "[1, 2]"}, {"norm_groups", "4"}, {"attention", "[3]"}, {"dropout", "0.3"}, {"blocks", "1"},
-    {"", "unet by default"}, {"down", "resample"}, {"up", "resample"}, {"classes", "3"}, {"", "unet, resampled, classes"},
+    {"", "unet by default"}, {"mid", "none"}, {"", "unet without a middle"}, {"multipliers", "[2, 1]"}, {"", "unet that joins to the width of its blocks"},
+    {"mid", "attention"}, {"multipliers", "[1, 2]"}, {"down", "resample"}, {"up", "resample"}, {"classes", "3"}, {"", "unet, resampled, classes"},
     {"time", "scale"}, {"head_channels", "4"}, {"", "unet, scale, heads"},
     /* the time's layers through BLIS */
     {"channels", "136"}, {"", "unet, wide"}};
@@ -331,7 +356,10 @@ static void check_unets(const dx_model *m)
   dx_option_presets(m->options, config);
   for (size_t i = 0; i < sizeof how / sizeof *how; i++)
     if (*how[i][0]) set(m, config, how[i][0], how[i][1]);
-    else check_model(m, config, how[i][1], (dx_shape){1, 4, 6, 3});
+    else {
+      check_model(m, config, how[i][1], (dx_shape){1, 4, 6, 3});
+      check_recompute(m, config, how[i][1], (dx_shape){1, 4, 6, 3});
+    }
   free(config);
 }
 

@@ -101,10 +101,10 @@ typedef enum {
      gz[c] (x[c] - mean[c]), summed as in norm_sums. gz may be gy. */                             \
   X(norm_backward_sums, void, (const dx_norm_rows *q, const float *gy, int64_t rgy, float *gz, int64_t rgz, \
                                double *a, double *d))                                             \
-  /* gx = gain gz - (a + (x - mean) d), a and d (n); plus (rows rplus apart) is added at the end  \
-     where it is not NULL. gx may be gz or plus. */                                               \
+  /* gx = gain gz - (a + (x - mean) d), a and d (n); to this plus (rows rplus apart) is added      \
+     where it is not NULL, then the old gx where more is not 0. gx may be gz or plus. */          \
   X(norm_backward, void, (const dx_norm_rows *q, const float *a, const float *d, const float *gz, int64_t rgz, \
-                          const float *plus, int64_t rplus, float *gx, int64_t rgx))              \
+                          const float *plus, int64_t rplus, int more, float *gx, int64_t rgx))              \
   /* Softmax of each of m rows of n numbers, in place: dx_expf(x - largest) times 1 / their sum, which    \
      is of floats, lane by lane as above. */                                                      \
   X(softmax, void, (int64_t m, int64_t n, float *x, int64_t rx))                                  \

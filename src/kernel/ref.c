@@ -218,13 +218,15 @@ static void norm_backward_sums(const dx_norm_rows *q, const float *gy, int64_t r
 }
 
 static void norm_backward(const dx_norm_rows *q, const float *a, const float *d, const float *gz, int64_t rgz,
-                          const float *plus, int64_t rplus, float *gx, int64_t rgx)
+                          const float *plus, int64_t rplus, int more, float *gx, int64_t rgx)
 {
   for (int64_t i = 0; i < q->rows; i++)
     for (int64_t c = 0; c < q->n; c++) {
-      const float g = q->gain[c] * gz[i * rgz + c] - (a[c] + (q->x[i * q->rx + c] - q->mean[c]) * d[c]);
+      float g = q->gain[c] * gz[i * rgz + c] - (a[c] + (q->x[i * q->rx + c] - q->mean[c]) * d[c]);
 
-      gx[i * rgx + c] = plus ? g + plus[i * rplus + c] : g;
+      if (plus) g += plus[i * rplus + c];
+      if (more) g += gx[i * rgx + c];
+      gx[i * rgx + c] = g;
     }
 }
 

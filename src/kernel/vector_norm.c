@@ -289,26 +289,27 @@ static void norm_backward_sums(const dx_norm_rows *q, const float *gy, int64_t r
 }
 
 INLINE void finish_vec(const dx_norm_rows *q, const float *x, const float *a, const float *d, const float *gz,
-                       const float *plus, float *gx, int64_t c, int tail, mask last)
+                       const float *plus, int more, float *gx, int64_t c, int tail, mask last)
 {
   const vec off = get(tail, last, x + c) - get(tail, last, q->mean + c);
   vec g = get(tail, last, q->gain + c) * get(tail, last, gz + c) - (get(tail, last, a + c) + off * get(tail, last, d + c));
 
   if (plus) g += get(tail, last, plus + c);
+  if (more) g += get(tail, last, gx + c);
   put(tail, last, gx + c, g);
 }
 
 static void norm_backward(const dx_norm_rows *q, const float *a, const float *d, const float *gz, int64_t rgz,
-                          const float *plus, int64_t rplus, float *gx, int64_t rgx)
+                          const float *plus, int64_t rplus, int more, float *gx, int64_t rgx)
 {
   const mask last = first_lanes(q->n % W);
 
   for (int64_t i = 0; i < q->rows; i++) {
-    const float *const x = q->x + i * q->rx, *const more = plus ? plus + i * rplus : NULL;
+    const float *const x = q->x + i * q->rx, *const extra = plus ? plus + i * rplus : NULL;
     int64_t c = 0;
 
-    for (; c + W <= q->n; c += W) finish_vec(q, x, a, d, gz + i * rgz, more, gx + i * rgx, c, 0, last);
-    if (c < q->n) finish_vec(q, x, a, d, gz + i * rgz, more, gx + i * rgx, c, 1, last);
+    for (; c + W <= q->n; c += W) finish_vec(q, x, a, d, gz + i * rgz, extra, more, gx + i * rgx, c, 0, last);
+    if (c < q->n) finish_vec(q, x, a, d, gz + i * rgz, extra, more, gx + i * rgx, c, 1, last);
   }
 }
 

@@ -7,7 +7,8 @@
 
      gv = P^T go    gP = go v^T    gS = P (gP - row sums of P gP)    gq = gS k / sqrt(d)    gk = gS^T q / sqrt(d)
 
-   Backward computes P again: keeping it would take n^2 numbers for every head. */
+   P is made for a block of rows (queries) at a time, which stays in cache, and again in backward:
+   no n x n numbers are kept anywhere. */
 #include "nn/attention.h"
 
 #include <math.h>
@@ -38,111 +39,173 @@ void dx_attention_pack(const dx_attention *l, const dx_kernels *k, const float *
   dx_conv_pack(&l->out, k, w, packed);
 }
 
-void dx_attention_place(const dx_attention *l, dx_shape s, dx_arena *a, dx_attention_acts *acts)
+static void place_qkvo(dx_shape s, dx_arena *a, dx_attention_acts *acts)
 {
   const int64_t n = dx_shape_count(s);
 
-  acts->stats = l->groups ? dx_norm_stats(&l->norm, s.b, a) : NULL;
-  acts->n = l->groups ? dx_arena_floats(a, n) : NULL;
   acts->q = dx_arena_floats(a, n);
   acts->k = dx_arena_floats(a, n);
   acts->v = dx_arena_floats(a, n);
   acts->o = dx_arena_floats(a, n);
 }
 
-/* Scratch of backward; forward takes p alone. */
-typedef struct { float *p, *gp, *go, *gq, *gk, *gv, *gn; } work;
+void dx_attention_place(const dx_attention *l, dx_shape s, dx_arena *a, dx_attention_acts *acts)
+{
+  acts->stats = l->groups ? dx_norm_stats(&l->norm, s.b, a) : NULL;
+  if (!l->recompute) place_qkvo(s, a, acts);
+}
 
-static work take(dx_shape s, dx_arena *a)
+/* Queries in a block, at most: two blocks of P fit into a core's second cache. */
+static int64_t rows_of(int64_t n)
+{
+  const int64_t rows = 65536 / n;
+
+  return rows < 32 ? (n < 32 ? n : 32) : rows < n ? rows : n;
+}
+
+/* Scratch of backward: blocks of P and its gradient; gradients of o, q, k, v; gn and one more sum. */
+typedef struct { float *p, *gp, *n, *go, *gq, *gk, *gv, *gn, *more; } work;
+
+static float *take_norm(const dx_attention *l, dx_shape s, dx_arena *a)
+{
+  return l->groups ? dx_arena_floats(a, dx_shape_count(s)) : NULL;
+}
+
+static work take(const dx_attention *l, dx_shape s, dx_arena *a)
 {
   const int64_t n = s.h * s.w, all = dx_shape_count(s);
   work t;
 
-  t.p = dx_arena_floats(a, n * n);
-  t.gp = dx_arena_floats(a, n * n);
-  t.go = dx_arena_floats(a, all);
+  t.p = dx_arena_floats(a, rows_of(n) * n);
+  t.gp = dx_arena_floats(a, rows_of(n) * n);
+  t.n = take_norm(l, s, a);
   t.gq = dx_arena_floats(a, all);
   t.gk = dx_arena_floats(a, all);
   t.gv = dx_arena_floats(a, all);
-  t.gn = dx_arena_floats(a, all);
+  t.go = t.gn = dx_arena_floats(a, all); /* go is done with when gn begins */
+  t.more = dx_arena_floats(a, all);
   return t;
 }
 
-void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *a)
+void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *forward, dx_arena *backward)
 {
-  const size_t mark = dx_arena_mark(a);
+  const int64_t n = s.h * s.w;
+  dx_attention_acts acts;
 
-  take(s, a);
-  dx_conv_work(&l->q, s, a);
-  if (l->groups) dx_norm_work(&l->norm, a);
-  dx_arena_release(a, mark);
+  if (l->recompute) place_qkvo(s, forward, &acts);
+  if (l->recompute) place_qkvo(s, backward, &acts);
+  take_norm(l, s, forward);
+  take(l, s, backward);
+  for (int i = 0; i < 2; i++) {
+    dx_arena *const a = i ? backward : forward;
+
+    dx_conv_work(&l->q, s, a);
+    if (l->groups) dx_norm_work(&l->norm, a);
+  }
+  dx_arena_floats(forward, rows_of(n) * n);
+  if (l->recompute) dx_arena_floats(backward, rows_of(n) * n);
 }
 
-/* P (n,n) of one head of one example. */
-static void weights(const dx_attention *l, const dx_kernels *kernel, int64_t n, const float *q, const float *k, float *p)
+/* Rows [first, first + rows) of P of one head of one example; q stands at row first. */
+static void weights(const dx_attention *l, const dx_kernels *kernel, int64_t rows, int64_t n, const float *q,
+                    const float *k, float *p)
 {
   const int64_t c = l->channels, d = c / l->heads;
 
-  dx_gemm_blis(n, n, d, (float)(1 / sqrt((double)d)), q, c, 1, k, 1, c, 0, p, n);
-  kernel->softmax(n, n, p, n);
+  dx_gemm_blis(rows, n, d, (float)(1 / sqrt((double)d)), q, c, 1, k, 1, c, 0, p, n);
+  kernel->softmax(rows, n, p, n);
+}
+
+/* q, k, v from the input of their projections, and o. */
+static void attend(const dx_attention *l, const dx_pass *p, dx_shape s, const float *in, const dx_attention_acts *acts)
+{
+  const size_t mark = dx_arena_mark(p->work);
+  const int64_t n = s.h * s.w, c = l->channels, d = c / l->heads, rows = rows_of(n);
+
+  dx_conv_forward(&l->q, p, s, in, (dx_conv_base){0}, acts->q);
+  dx_conv_forward(&l->k, p, s, in, (dx_conv_base){0}, acts->k);
+  dx_conv_forward(&l->v, p, s, in, (dx_conv_base){0}, acts->v);
+  float *const prob = dx_arena_floats(p->work, rows * n);
+  for (int64_t b = 0; b < s.b; b++)
+    for (int64_t h = 0; h < l->heads; h++)
+      for (int64_t i = 0; i < n; i += rows) {
+        const int64_t head = b * n * c + h * d, at = head + i * c, m = i + rows < n ? rows : n - i;
+
+        weights(l, p->kernel, m, n, acts->q + at, acts->k + head, prob);
+        dx_gemm_blis(m, d, n, 1, prob, n, 1, acts->v + head, c, 1, 0, acts->o + at, c);
+      }
+  dx_arena_release(p->work, mark);
 }
 
 void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,
                           const dx_attention_acts *acts, float *y)
 {
   const size_t mark = dx_arena_mark(p->work);
-  const int64_t n = s.h * s.w, c = l->channels, d = c / l->heads;
-  float *const prob = dx_arena_floats(p->work, n * n);
-  const float *const in = l->groups ? acts->n : x;
+  dx_attention_acts t = *acts;
 
-  if (l->groups) dx_norm_forward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, acts->n);
-  dx_conv_forward(&l->q, p, s, in, (dx_conv_base){0}, acts->q);
-  dx_conv_forward(&l->k, p, s, in, (dx_conv_base){0}, acts->k);
-  dx_conv_forward(&l->v, p, s, in, (dx_conv_base){0}, acts->v);
-  for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++) {
-      const int64_t at = b * n * c + h * d;
-
-      weights(l, p->kernel, n, acts->q + at, acts->k + at, prob);
-      dx_gemm_blis(n, d, n, 1, prob, n, 1, acts->v + at, c, 1, 0, acts->o + at, c);
-    }
-  dx_conv_forward(&l->out, p, s, acts->o, (dx_conv_base){.pixels = x}, y);
+  if (l->recompute) place_qkvo(s, p->work, &t);
+  float *const normed = take_norm(l, s, p->work);
+  if (l->groups) dx_norm_forward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, normed);
+  attend(l, p, s, l->groups ? normed : x, &t);
+  dx_conv_forward(&l->out, p, s, t.o, (dx_conv_base){.pixels = x}, y);
   dx_arena_release(p->work, mark);
 }
 
-/* One head of one example, `at` floats into all. */
-static void head_backward(const dx_attention *l, const dx_kernels *kernel, int64_t n, int64_t at, const dx_attention_acts *acts, const work *t)
+/* One block of queries of one head of one example, that stands `at` floats into all; the head's keys
+   stand at `head`. beta 0: the block is the head's first. */
+static void block_backward(const dx_attention *l, const dx_kernels *kernel, int64_t rows, int64_t n, int64_t at,
+                           int64_t head, const dx_attention_acts *acts, const work *t, float beta)
 {
   const int64_t c = l->channels, d = c / l->heads;
   const float scale = (float)(1 / sqrt((double)d));
-  const float *const q = acts->q + at, *const k = acts->k + at, *const v = acts->v + at, *const go = t->go + at;
+  const float *const q = acts->q + at, *const k = acts->k + head, *const v = acts->v + head, *const go = t->go + at;
 
-  weights(l, kernel, n, q, k, t->p);
-  dx_gemm_blis(n, d, n, 1, t->p, 1, n, go, c, 1, 0, t->gv + at, c);
-  dx_gemm_blis(n, n, d, 1, go, c, 1, v, 1, c, 0, t->gp, n);
-  kernel->softmax_backward(n, n, t->p, n, t->gp, n);
-  dx_gemm_blis(n, d, n, scale, t->gp, n, 1, k, c, 1, 0, t->gq + at, c);
-  dx_gemm_blis(n, d, n, scale, t->gp, 1, n, q, c, 1, 0, t->gk + at, c);
+  weights(l, kernel, rows, n, q, k, t->p);
+  dx_gemm_blis(n, d, rows, 1, t->p, 1, n, go, c, 1, beta, t->gv + head, c);
+  dx_gemm_blis(rows, n, d, 1, go, c, 1, v, 1, c, 0, t->gp, n);
+  kernel->softmax_backward(rows, n, t->p, n, t->gp, n);
+  dx_gemm_blis(rows, d, n, scale, t->gp, n, 1, k, c, 1, 0, t->gq + at, c);
+  dx_gemm_blis(n, d, rows, scale, t->gp, 1, n, q, c, 1, beta, t->gk + head, c);
+}
+
+static void heads_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const dx_attention_acts *acts, const work *t)
+{
+  const int64_t n = s.h * s.w, c = l->channels, rows = rows_of(n);
+
+  for (int64_t b = 0; b < s.b; b++)
+    for (int64_t h = 0; h < l->heads; h++)
+      for (int64_t i = 0; i < n; i += rows) {
+        const int64_t head = b * n * c + h * (c / l->heads);
+
+        block_backward(l, p->kernel, i + rows < n ? rows : n - i, n, head + i * c, head, acts, t, i > 0);
+      }
 }
 
 void dx_attention_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,
-                           const dx_attention_acts *acts, const float *gy, float *gx)
+                           const dx_attention_acts *acts, const float *gy, bool add, float *gx)
 {
   const size_t mark = dx_arena_mark(p->work);
-  const int64_t n = s.h * s.w, all = dx_shape_count(s);
-  const float *const in = l->groups ? acts->n : x;
-  const work t = take(s, p->work);
+  const int64_t all = dx_shape_count(s);
+  dx_attention_acts a = *acts;
 
-  dx_conv_backward(&l->out, p, s, acts->o, gy, t.go, NULL);
-  for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++) head_backward(l, p->kernel, n, (b * n * l->heads + h) * (l->channels / l->heads), acts, &t);
+  if (l->recompute) place_qkvo(s, p->work, &a);
+  const work t = take(l, s, p->work);
+  const float *const in = l->groups ? t.n : x;
+  if (l->groups) dx_norm_again(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, t.n);
+  if (l->recompute) attend(l, p, s, in, &a);
+  dx_conv_backward(&l->out, p, s, a.o, gy, t.go, NULL);
+  heads_backward(l, p, s, &a, &t);
   dx_conv_backward(&l->q, p, s, in, t.gq, t.gn, NULL);
-  dx_conv_backward(&l->k, p, s, in, t.gk, gx, NULL);
-  p->kernel->add(all, t.gn, gx, t.gn);
-  dx_conv_backward(&l->v, p, s, in, t.gv, gx, NULL);
-  p->kernel->add(all, t.gn, gx, gx);
-  if (l->groups)
-    dx_norm_backward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, gx, gy, (dx_beside_out){.a = gx}, NULL);
-  else p->kernel->add(all, gx, gy, gx);
+  dx_conv_backward(&l->k, p, s, in, t.gk, t.more, NULL);
+  p->kernel->add(all, t.gn, t.more, t.gn);
+  dx_conv_backward(&l->v, p, s, in, t.gv, t.more, NULL);
+  p->kernel->add(all, t.gn, t.more, t.gn);
+  if (l->groups) {
+    dx_norm_backward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, t.gn, gy,
+                     (dx_beside_out){.a = gx, .add_a = add}, NULL);
+  } else {
+    if (add) p->kernel->add(all, t.gn, gx, t.gn);
+    p->kernel->add(all, t.gn, gy, gx);
+  }
   dx_arena_release(p->work, mark);
 }

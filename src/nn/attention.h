@@ -10,24 +10,25 @@
 typedef struct {
   int64_t channels, heads;
   int64_t groups; /* of the norm before it; 0: none */
+  bool recompute; /* backward computes q, k, v and o again instead of keeping them */
   dx_norm norm;
   dx_conv q, k, v, out;
 } dx_attention;
 
-/* What forward leaves for backward; all (B,h,w,C) but stats. */
-typedef struct { double *stats; float *n, *q, *k, *v, *o; } dx_attention_acts;
+/* What forward leaves for backward; all (B,h,w,C) but stats. With recompute only stats. */
+typedef struct { double *stats; float *q, *k, *v, *o; } dx_attention_acts;
 
 /* head: channels of a head, dividing channels.  Local */
 dx_error *dx_attention_init(dx_attention *l, dx_params *p, int64_t *packed, const char *name, int64_t channels,
                             int64_t head, int64_t groups, double eps) DX_MUST_CHECK;
 void dx_attention_pack(const dx_attention *l, const dx_kernels *k, const float *w, float *packed);
 void dx_attention_place(const dx_attention *l, dx_shape s, dx_arena *a, dx_attention_acts *acts);
-/* Measures the scratch of both passes. */
-void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *a);
+/* Measure the scratch of each pass. */
+void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *forward, dx_arena *backward);
 
 void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,
                           const dx_attention_acts *acts, float *y);
-/* After forward with the same x. Overwrites gx. */
+/* After forward with the same x. Overwrites gx, or with add adds to it. */
 void dx_attention_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,
-                           const dx_attention_acts *acts, const float *gy, float *gx);
+                           const dx_attention_acts *acts, const float *gy, bool add, float *gx);
 #endif

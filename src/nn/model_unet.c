@@ -12,6 +12,10 @@
                        double size, but for the last
      norm_out, silu, conv_out
 
+   Every output, gradient, inside and scratch of a step lives from one position of the two passes to
+   another, and what never lives at the same time shares memory (base/layout.h). Positions count the
+   embedding, the steps, the last two layers, and then the same from the last to the first.
+
    Parameters have the names of diffusers' modules, with .w and .b for .weight and .bias; kernels
    of convolutions stand as (out, y, x, in) there as (out, in, y, x). The defaults are the network
    that the paper trained on CIFAR-10. */
@@ -23,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/layout.h"
 #include "nn/attention.h"
 #include "nn/embedding.h"
 #include "nn/resblock.h"
@@ -31,7 +36,7 @@ typedef struct {
   int64_t channels, blocks, head_channels, norm_groups, mid_norm_groups, time_shift, down_padding, classes;
   dx_ints multipliers, attention;
   double norm_eps, dropout;
-  bool time_cosine_first;
+  bool time_cosine_first, recompute;
   char mid[16], time[16], down[16], up[16];
 } config;
 
@@ -53,6 +58,7 @@ static const dx_option options[] = {
   DX_OPTION(config, up, "conv", 0, 0, "double size by repeated pixels and a convolution, or by repeated pixels inside a residual block", .choices = "conv|resample"),
   DX_OPTION(config, down_padding, "0", 0, 1, "zeros left and above where a convolution halves the size"),
   DX_OPTION(config, classes, "0", 0, 65536, "classes that the prediction is conditioned on, at least those of the data; samples take the classes in turn; 0: none"),
+  DX_OPTION(config, recompute, "false", 0, 0, "backward computes the inside of residual blocks and attention again instead of keeping it: less memory, more time, the same bits", .role = DX_RUN),
   DX_OPTION_END
 };
 
@@ -77,19 +83,20 @@ typedef struct {
   int64_t packed;
 } unet;
 
-/* x: the joined input; its memory takes the kept output's gradient on the way back.
-   up: the enlarged input. */
+/* Output, its gradient, and the scratch of the two passes. */
 typedef struct {
-  float *x, *y, *up;
+  float *y, *g;
+  dx_arena forward, backward;
   union { dx_resblock_acts block; dx_attention_acts attention; };
 } step_acts;
 
 typedef struct {
+  dx_layout layout;
   dx_embedding_acts embedding;
   float *time, *gtime; /* (B,E) */
   step_acts step[STEPS];
   double *stats_out;
-  float *a_out, *g[2];
+  dx_arena out_forward, out_backward, embedding_backward;
   const float *in; /* of the last forward */
   const int32_t *label;
 } acts;
@@ -137,7 +144,7 @@ static dx_error *add_block(maker *k, const char *name, int64_t out, dx_resample 
   const dx_resblock_config is = {
     .in = s->in.c, .out = out, .time = k->m->embedding.is.out, .groups = k->c->norm_groups, .eps = k->c->norm_eps,
     .dropout = k->c->dropout, .dropout_number = k->dropouts++, .resample = resample,
-    .time_kind = strcmp(k->c->time, "scale") ? DX_TIME_ADD : DX_TIME_SCALE};
+    .time_kind = strcmp(k->c->time, "scale") ? DX_TIME_ADD : DX_TIME_SCALE, .recompute = k->c->recompute};
 
   DX_TRY(dx_resblock_init(&s->block, k->params, &k->m->packed, name, &is));
   s->out = dx_resblock_out(&s->block, s->in);
@@ -149,7 +156,9 @@ static dx_error *add_attention(maker *k, const char *name, int64_t groups)
   step *const s = next(k, ATTENTION);
   const int64_t head = k->c->head_channels ? k->c->head_channels : s->in.c;
 
-  return dx_attention_init(&s->attention, k->params, &k->m->packed, name, s->in.c, head, groups, k->c->norm_eps);
+  DX_TRY(dx_attention_init(&s->attention, k->params, &k->m->packed, name, s->in.c, head, groups, k->c->norm_eps));
+  s->attention.recompute = k->c->recompute;
+  return NULL;
 }
 
 static dx_error *add_conv(maker *k, step_kind kind, const char *name, dx_conv_kind conv)
@@ -295,160 +304,12 @@ static void pack(const void *model, const dx_kernels *k, const float *w, float *
 
 /* ---- memory ---- */
 
-/* What a step needs beside its output. */
-static void place_inside(const step *s, int64_t B, dx_arena *a, step_acts *t)
-{
-  const dx_shape in = with(s->in, B);
-
-  if (s->joined >= 0) t->x = dx_arena_floats(a, dx_shape_count(in));
-  if (s->kind == UP_CONV) t->up = dx_arena_floats(a, 4 * dx_shape_count(in));
-  if (s->kind == BLOCK) dx_resblock_place(&s->block, in, a, &t->block);
-  if (s->kind == ATTENTION) dx_attention_place(&s->attention, in, a, &t->attention);
-}
-
-/* Measures what the passes through a step take from the arena themselves. */
-static void measure(const step *s, int64_t B, dx_arena *a)
-{
-  const size_t mark = dx_arena_mark(a);
-  const dx_shape in = with(s->in, B);
-
-  if (s->kind == BLOCK) dx_resblock_work(&s->block, in, a);
-  if (s->kind == ATTENTION) dx_attention_work(&s->attention, in, a);
-  if (s->kind == CONV) dx_conv_work(&s->conv, in, a);
-  if (s->kind == UP_CONV) {
-    dx_arena_floats(a, 4 * dx_shape_count(in));
-    dx_conv_work(&s->conv, dx_resample_out(DX_DOUBLE_SIZE, in), a);
-  }
-  dx_arena_release(a, mark);
-}
-
-static int64_t widest(const unet *m)
-{
-  int64_t most = 0;
-
-  for (int i = 0; i < m->steps; i++) {
-    const int64_t in = dx_shape_dim(m->step[i].in), out = dx_shape_dim(m->step[i].out);
-
-    if (in > most) most = in;
-    if (out > most) most = out;
-  }
-  return most;
-}
-
-/* Training keeps the inside of every step; in inference all share one place. */
-static void place(const void *model, int64_t B, dx_pass_kind kind, dx_arena *a, void *acts_)
-{
-  const unet *const m = model;
-  acts *const s = acts_;
-  const dx_shape last = with(m->step[m->steps - 1].out, B);
-
-  dx_embedding_place(&m->embedding, B, a, &s->embedding);
-  s->time = dx_arena_floats(a, B * m->embedding.is.out);
-  s->gtime = dx_arena_floats(a, B * m->embedding.is.out);
-  for (int i = 0; i < m->steps; i++) s->step[i].y = dx_arena_floats(a, B * dx_shape_dim(m->step[i].out));
-  s->stats_out = dx_norm_stats(&m->norm_out, B, a);
-  s->a_out = dx_arena_floats(a, dx_shape_count(last));
-  const size_t inside = dx_arena_mark(a);
-  size_t top = inside;
-  for (int i = 0; i < m->steps; i++) {
-    place_inside(&m->step[i], B, a, &s->step[i]);
-    if (dx_arena_mark(a) > top) top = dx_arena_mark(a);
-    if (kind == DX_PASS_INFER) dx_arena_release(a, inside);
-  }
-  if (kind == DX_PASS_INFER) dx_arena_floats(a, (int64_t)((top - inside) / sizeof(float)));
-  for (int i = 0; i < 2 && kind == DX_PASS_TRAIN; i++) s->g[i] = dx_arena_floats(a, B * widest(m));
-  for (int i = 0; i < m->steps; i++) measure(&m->step[i], B, a);
-  const size_t mark = dx_arena_mark(a);
-  dx_embedding_work(&m->embedding, B, a);
-  dx_arena_release(a, mark);
-  dx_norm_work(&m->norm_out, a);
-  dx_conv_work(&m->conv_out, last, a);
-}
-
-/* ---- passes ---- */
-
-/* y (n,c1+c2) = (a (n,c1), b (n,c2)). */
-static void join(int64_t n, int64_t c1, const float *a, int64_t c2, const float *b, float *y)
-{
-  for (int64_t i = 0; i < n; i++) {
-    memcpy(y + i * (c1 + c2), a + i * c1, (size_t)c1 * sizeof *y);
-    memcpy(y + i * (c1 + c2) + c1, b + i * c2, (size_t)c2 * sizeof *y);
-  }
-}
-
-static void part(int64_t n, int64_t c1, float *a, int64_t c2, float *b, const float *y)
-{
-  for (int64_t i = 0; i < n; i++) {
-    memcpy(a + i * c1, y + i * (c1 + c2), (size_t)c1 * sizeof *y);
-    memcpy(b + i * c2, y + i * (c1 + c2) + c1, (size_t)c2 * sizeof *y);
-  }
-}
-
-/* The input of step i as it was in forward. */
-static const float *input(const unet *m, const acts *s, int i)
-{
-  return i == 0 ? s->in : m->step[i].joined >= 0 ? s->step[i].x : s->step[i - 1].y;
-}
-
-static void step_forward(const unet *m, const dx_pass *p, int64_t B, acts *s, int i)
-{
-  const step *const l = &m->step[i];
-  step_acts *const t = &s->step[i];
-  const dx_shape in = with(l->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
-
-  if (l->joined >= 0) {
-    const int64_t c2 = m->step[l->joined].out.c;
-
-    join(B * in.h * in.w, in.c - c2, s->step[i - 1].y, c2, s->step[l->joined].y, t->x);
-  }
-  const float *const x = input(m, s, i);
-  switch (l->kind) {
-  case CONV: dx_conv_forward(&l->conv, p, in, x, (dx_conv_base){0}, t->y); break;
-  case BLOCK: dx_resblock_forward(&l->block, p, in, x, s->time, &t->block, t->y); break;
-  case ATTENTION: dx_attention_forward(&l->attention, p, in, x, &t->attention, t->y); break;
-  case UP_CONV:
-    dx_resample_forward(DX_DOUBLE_SIZE, in, x, t->up);
-    dx_conv_forward(&l->conv, p, up, t->up, (dx_conv_base){0}, t->y);
-    break;
-  }
-}
-
-static void forward(const void *model, const dx_pass *p, int64_t B, const float *x, const dx_condition *c,
-                    void *acts_, float *y)
-{
-  const unet *const m = model;
-  acts *const s = acts_;
-  const dx_shape last = with(m->step[m->steps - 1].out, B);
-
-  s->in = x;
-  s->label = c->label;
-  dx_embedding_forward(&m->embedding, p, B, c->time, c->label, &s->embedding, s->time);
-  for (int i = 0; i < m->steps; i++) step_forward(m, p, B, s, i);
-  dx_norm_forward(&m->norm_out, p, last, (dx_beside){.a = s->step[m->steps - 1].y}, (dx_norm_with){0}, s->stats_out, s->a_out);
-  dx_conv_forward(&m->conv_out, p, last, s->a_out, (dx_conv_base){0}, y);
-}
-
-static void step_backward(const unet *m, const dx_pass *p, int64_t B, acts *s, int i, const float *gy, float *gx)
-{
-  const step *const l = &m->step[i];
-  const step_acts *const t = &s->step[i];
-  const dx_shape in = with(l->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
-  const float *const x = input(m, s, i);
-  const size_t mark = dx_arena_mark(p->work);
-  float *gup;
-
-  switch (l->kind) {
-  case CONV: dx_conv_backward(&l->conv, p, in, x, gy, gx, NULL); break;
-  case BLOCK: dx_resblock_backward(&l->block, p, in, x, s->time, &t->block, gy, gx, s->gtime); break;
-  case ATTENTION: dx_attention_backward(&l->attention, p, in, x, &t->attention, gy, gx); break;
-  case UP_CONV:
-    gup = dx_arena_floats(p->work, dx_shape_count(up));
-    dx_conv_backward(&l->conv, p, up, t->up, gy, gup, NULL);
-    dx_resample_backward(DX_DOUBLE_SIZE, in, gup, gx);
-    break;
-  }
-  dx_arena_release(p->work, mark);
-}
+/* Positions of the two passes. */
+static int forward_of(int i) { return 1 + i; }
+static int forward_out(const unet *m) { return 1 + m->steps; }
+static int backward_out(const unet *m) { return 2 + m->steps; }
+static int backward_of(const unet *m, int i) { return 2 + 2 * m->steps - i; }
+static int end(const unet *m) { return 3 + 2 * m->steps; }
 
 /* The step that joined the output of step i. */
 static int joiner(const unet *m, int i)
@@ -459,29 +320,280 @@ static int joiner(const unet *m, int i)
   return j;
 }
 
+static void measure_out(const unet *m, int64_t B, dx_arena *a)
+{
+  const dx_shape last = with(m->step[m->steps - 1].out, B);
+
+  dx_arena_floats(a, dx_shape_count(last));
+  dx_norm_work(&m->norm_out, a);
+  dx_conv_work(&m->conv_out, last, a);
+}
+
+/* Bytes of the scratch of the two passes through a step. */
+static void measure(const step *s, int64_t B, size_t *forward, size_t *backward)
+{
+  const dx_shape in = with(s->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
+  dx_arena f = {0}, b = {0};
+
+  switch (s->kind) {
+  case CONV:
+    dx_conv_work(&s->conv, in, &f);
+    if (s->in.c == s->out.c) dx_arena_floats(&b, dx_shape_count(in)); /* a gradient that is added */
+    dx_conv_work(&s->conv, in, &b);
+    break;
+  case BLOCK: dx_resblock_work(&s->block, in, &f, &b); break;
+  case ATTENTION: dx_attention_work(&s->attention, in, &f, &b); break;
+  case UP_CONV:
+    dx_arena_floats(&f, dx_shape_count(up));
+    dx_conv_work(&s->conv, up, &f);
+    dx_arena_floats(&b, 2 * dx_shape_count(up));
+    dx_conv_work(&s->conv, up, &b);
+    break;
+  }
+  *forward = f.peak;
+  *backward = b.peak;
+}
+
+/* What a step keeps of its inside. */
+static void place_inside(const step *s, int64_t B, dx_arena *a, step_acts *t)
+{
+  if (s->kind == BLOCK) dx_resblock_place(&s->block, with(s->in, B), a, &t->block);
+  if (s->kind == ATTENTION) dx_attention_place(&s->attention, with(s->in, B), a, &t->attention);
+}
+
+/* Numbers of a step's buffers in the layout; -1: there is none. */
+typedef struct { int y, g, inside, forward, backward; } numbers;
+
+/* The output lives until the last step that reads it, in training as input of a backward step; its
+   gradient from the backward step that writes it first. */
+static numbers add_step(const unet *m, int64_t B, bool train, dx_layout *l, int i)
+{
+  const step *const s = &m->step[i];
+  const size_t y = (size_t)(B * dx_shape_dim(s->out)) * sizeof(float);
+  const int after = i + 1 < m->steps ? forward_of(i + 1) : forward_out(m), last = s->kept ? forward_of(joiner(m, i)) : after;
+  const int grad_after = i + 1 < m->steps ? backward_of(m, i + 1) : backward_out(m);
+  size_t forward, backward;
+  dx_arena inside = {0};
+  step_acts unused;
+
+  measure(s, B, &forward, &backward);
+  place_inside(s, B, &inside, &unused);
+  return (numbers){
+    .y = dx_layout_add(l, y, forward_of(i), train ? grad_after : last),
+    .g = train ? dx_layout_add(l, y, s->kept ? backward_of(m, joiner(m, i)) : grad_after, backward_of(m, i)) : -1,
+    .inside = dx_layout_add(l, inside.peak, forward_of(i), train ? backward_of(m, i) : forward_of(i)),
+    .forward = dx_layout_add(l, forward, forward_of(i), forward_of(i)),
+    .backward = train ? dx_layout_add(l, backward, backward_of(m, i), backward_of(m, i)) : -1};
+}
+
+static void point_step(const unet *m, int64_t B, const dx_layout *l, const numbers *n, int i, step_acts *t)
+{
+  dx_arena inside = dx_layout_arena(l, n->inside);
+
+  t->y = dx_layout_floats(l, n->y);
+  t->g = n->g < 0 ? NULL : dx_layout_floats(l, n->g);
+  t->forward = dx_layout_arena(l, n->forward);
+  if (n->backward >= 0) t->backward = dx_layout_arena(l, n->backward);
+  place_inside(&m->step[i], B, &inside, t);
+}
+
+/* Numbers of the buffers that belong to no step. */
+typedef struct { int embedding, time, gtime, stats, out_forward, out_backward, embedding_backward; } ends;
+
+static ends add_ends(const unet *m, int64_t B, bool train, dx_layout *l)
+{
+  const size_t time = (size_t)(B * m->embedding.is.out) * sizeof(float);
+  const int done = train ? end(m) : forward_out(m);
+  dx_embedding_acts unused;
+  dx_arena embedding = {0}, back = {0}, stats = {0}, out = {0};
+
+  dx_embedding_place(&m->embedding, B, &embedding, &unused);
+  dx_embedding_work(&m->embedding, B, &back);
+  dx_norm_stats(&m->norm_out, B, &stats);
+  measure_out(m, B, &out);
+  return (ends){
+    .embedding = dx_layout_add(l, embedding.peak, 0, done),
+    .time = dx_layout_add(l, time, 0, done),
+    .gtime = train ? dx_layout_add(l, time, backward_out(m), done) : -1,
+    .stats = dx_layout_add(l, stats.peak, forward_out(m), train ? backward_out(m) : forward_out(m)),
+    .out_forward = dx_layout_add(l, out.peak, forward_out(m), forward_out(m)),
+    .out_backward = train ? dx_layout_add(l, out.peak, backward_out(m), backward_out(m)) : -1,
+    .embedding_backward = train ? dx_layout_add(l, back.peak, end(m), end(m)) : -1};
+}
+
+static void point_ends(const unet *m, int64_t B, const dx_layout *l, const ends *e, bool train, acts *s)
+{
+  dx_arena embedding = dx_layout_arena(l, e->embedding), stats = dx_layout_arena(l, e->stats);
+
+  dx_embedding_place(&m->embedding, B, &embedding, &s->embedding);
+  s->stats_out = dx_norm_stats(&m->norm_out, B, &stats);
+  s->time = dx_layout_floats(l, e->time);
+  s->out_forward = dx_layout_arena(l, e->out_forward);
+  if (!train) return;
+  s->gtime = dx_layout_floats(l, e->gtime);
+  s->out_backward = dx_layout_arena(l, e->out_backward);
+  s->embedding_backward = dx_layout_arena(l, e->embedding_backward);
+}
+
+static void place(const void *model, int64_t B, dx_pass_kind kind, dx_arena *a, void *acts_)
+{
+  const unet *const m = model;
+  acts *const s = acts_;
+  const bool train = kind == DX_PASS_TRAIN;
+  numbers n[STEPS];
+
+  s->layout = (dx_layout){0};
+  const ends e = add_ends(m, B, train, &s->layout);
+  for (int i = 0; i < m->steps; i++) n[i] = add_step(m, B, train, &s->layout, i);
+  dx_layout_place(&s->layout, a);
+  if (!s->layout.base) return;
+  point_ends(m, B, &s->layout, &e, train, s);
+  for (int i = 0; i < m->steps; i++) point_step(m, B, &s->layout, &n[i], i, &s->step[i]);
+}
+
+/* ---- passes ---- */
+
+/* The pass with the scratch of one position. */
+static dx_pass enter(const acts *s, const dx_pass *p, int position, dx_arena *work)
+{
+  dx_pass q = *p;
+
+  q.work = work;
+  dx_layout_enter(&s->layout, position);
+  return q;
+}
+
+/* The input of step i: the output of the one before it, and beside it that of the one it joins. */
+static dx_beside input(const unet *m, const acts *s, int i)
+{
+  const int j = m->step[i].joined;
+
+  return (dx_beside){i ? s->step[i - 1].y : s->in, j < 0 ? NULL : s->step[j].y, i ? m->step[i - 1].out.c : m->step[0].in.c};
+}
+
+static void step_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, int i)
+{
+  const step *const l = &m->step[i];
+  step_acts *const t = &s->step[i];
+  const dx_shape in = with(l->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
+  const dx_pass pass = enter(s, p_, forward_of(i), &t->forward), *const p = &pass;
+  const dx_beside x = input(m, s, i);
+  const size_t mark = dx_arena_mark(p->work);
+  float *large;
+
+  switch (l->kind) {
+  case CONV: dx_conv_forward(&l->conv, p, in, x.a, (dx_conv_base){0}, t->y); break;
+  case BLOCK: dx_resblock_forward(&l->block, p, in, x, s->time, &t->block, t->y); break;
+  case ATTENTION: dx_attention_forward(&l->attention, p, in, x.a, &t->attention, t->y); break;
+  case UP_CONV:
+    large = dx_arena_floats(p->work, dx_shape_count(up));
+    dx_resample_forward(DX_DOUBLE_SIZE, in, x.a, large);
+    dx_conv_forward(&l->conv, p, up, large, (dx_conv_base){0}, t->y);
+    break;
+  }
+  dx_arena_release(p->work, mark);
+}
+
+static void out_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, float *y)
+{
+  const dx_shape last = with(m->step[m->steps - 1].out, B);
+  const dx_pass pass = enter(s, p_, forward_out(m), &s->out_forward), *const p = &pass;
+  const size_t mark = dx_arena_mark(p->work);
+  float *const a = dx_arena_floats(p->work, dx_shape_count(last));
+
+  dx_norm_forward(&m->norm_out, p, last, (dx_beside){.a = s->step[m->steps - 1].y}, (dx_norm_with){0}, s->stats_out, a);
+  dx_conv_forward(&m->conv_out, p, last, a, (dx_conv_base){0}, y);
+  dx_arena_release(p->work, mark);
+}
+
+static void forward(const void *model, const dx_pass *p, int64_t B, const float *x, const dx_condition *c,
+                    void *acts_, float *y)
+{
+  const unet *const m = model;
+  acts *const s = acts_;
+
+  s->in = x;
+  s->label = c->label;
+  dx_layout_enter(&s->layout, 0);
+  dx_embedding_forward(&m->embedding, p, B, c->time, c->label, &s->embedding, s->time);
+  for (int i = 0; i < m->steps; i++) step_forward(m, p, B, s, i);
+  out_forward(m, p, B, s, y);
+}
+
+static void out_backward(const unet *m, const dx_pass *p_, int64_t B, acts *s, float *gy)
+{
+  const dx_shape last = with(m->step[m->steps - 1].out, B);
+  const dx_pass pass = enter(s, p_, backward_out(m), &s->out_backward), *const p = &pass;
+  const dx_beside x = {.a = s->step[m->steps - 1].y};
+  const size_t mark = dx_arena_mark(p->work);
+  float *const a = dx_arena_floats(p->work, dx_shape_count(last)), *const g = s->step[m->steps - 1].g;
+
+  dx_norm_again(&m->norm_out, p, last, x, (dx_norm_with){0}, s->stats_out, a);
+  dx_conv_backward(&m->conv_out, p, last, a, gy, g, NULL);
+  dx_norm_backward(&m->norm_out, p, last, x, (dx_norm_with){0}, s->stats_out, g, NULL, (dx_beside_out){.a = g}, NULL);
+  dx_arena_release(p->work, mark);
+}
+
+static void up_backward(const step *l, const dx_pass *p, dx_shape in, const float *x, const float *gy, float *gx)
+{
+  const dx_shape up = dx_resample_out(DX_DOUBLE_SIZE, in);
+  float *const large = dx_arena_floats(p->work, 2 * dx_shape_count(up)), *const gup = large + dx_shape_count(up);
+
+  dx_resample_forward(DX_DOUBLE_SIZE, in, x, large);
+  dx_conv_backward(&l->conv, p, up, large, gy, gup, NULL);
+  dx_resample_backward(DX_DOUBLE_SIZE, in, gup, gx);
+}
+
+/* A convolution overwrites its gx: what is added goes through scratch. */
+static void conv_backward(const step *l, const dx_pass *p, dx_shape in, const float *x, const float *gy, dx_beside_out gx)
+{
+  float *const g = l->in.c == l->out.c ? dx_arena_floats(p->work, dx_shape_count(in)) : NULL;
+
+  assert(!gx.add_a || g);
+  dx_conv_backward(&l->conv, p, in, x, gy, gx.add_a ? g : gx.a, NULL);
+  if (gx.add_a) p->kernel->add(dx_shape_count(in), gx.a, g, gx.a);
+}
+
+static void step_backward(const unet *m, const dx_pass *p_, int64_t B, acts *s, int i, dx_beside_out gx)
+{
+  const step *const l = &m->step[i];
+  step_acts *const t = &s->step[i];
+  const dx_shape in = with(l->in, B);
+  const dx_pass pass = enter(s, p_, backward_of(m, i), &t->backward), *const p = &pass;
+  const dx_beside x = input(m, s, i);
+  const size_t mark = dx_arena_mark(p->work);
+
+  switch (l->kind) {
+  case CONV: conv_backward(l, p, in, x.a, t->g, gx); break;
+  case BLOCK: dx_resblock_backward(&l->block, p, in, x, s->time, &t->block, t->g, gx, s->gtime); break;
+  case ATTENTION: dx_attention_backward(&l->attention, p, in, x.a, &t->attention, t->g, gx.add_a, gx.a); break;
+  case UP_CONV: up_backward(l, p, in, x.a, t->g, gx.a); break;
+  }
+  dx_arena_release(p->work, mark);
+}
+
 static void backward(const void *model, const dx_pass *p, int64_t B, void *acts_, float *gy, float *gx)
 {
   const unet *const m = model;
   acts *const s = acts_;
-  const dx_shape last = with(m->step[m->steps - 1].out, B);
-  float *g = s->g[0], *spare = s->g[1], *swap;
+  bool written[STEPS] = {false}; /* outputs whose gradient has begun */
 
+  out_backward(m, p, B, s, gy);
   memset(s->gtime, 0, (size_t)(B * m->embedding.is.out) * sizeof *s->gtime);
-  dx_conv_backward(&m->conv_out, p, last, s->a_out, gy, g, NULL);
-  dx_norm_backward(&m->norm_out, p, last, (dx_beside){.a = s->step[m->steps - 1].y}, (dx_norm_with){0}, s->stats_out, g, NULL,
-                   (dx_beside_out){.a = g}, NULL);
   for (int i = m->steps - 1; i >= 0; i--) {
-    const step *const l = &m->step[i];
+    const int j = m->step[i].joined;
+    dx_beside_out to = {.a = i ? s->step[i - 1].g : gx, .ca = i ? m->step[i - 1].out.c : 0, .add_a = i && written[i - 1]};
 
-    if (l->kept) p->kernel->add(B * dx_shape_dim(l->out), g, s->step[joiner(m, i)].x, g);
-    step_backward(m, p, B, s, i, g, i ? spare : gx);
-    swap = g, g = spare, spare = swap;
-    if (l->joined < 0) continue;
-    const int64_t c2 = m->step[l->joined].out.c;
-    part(B * l->in.h * l->in.w, l->in.c - c2, spare, c2, s->step[i].x, g);
-    swap = g, g = spare, spare = swap;
+    if (i) written[i - 1] = true;
+    if (j >= 0) {
+      to.b = s->step[j].g;
+      to.add_b = written[j];
+      written[j] = true;
+    }
+    step_backward(m, p, B, s, i, to);
   }
-  dx_embedding_backward(&m->embedding, p, B, s->label, &s->embedding, s->gtime);
+  const dx_pass pass = enter(s, p, end(m), &s->embedding_backward);
+  dx_embedding_backward(&m->embedding, &pass, B, s->label, &s->embedding, s->gtime);
 }
 
 const dx_model dx_model_unet = {

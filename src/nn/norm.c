@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 dx_error *dx_norm_init(dx_norm *l, dx_params *p, const char *name, dx_norm_kind kind, int64_t channels,
                        int64_t groups, double eps)
@@ -101,8 +102,8 @@ static void spread(const dx_norm *l, const dx_pass *p, const float *modulate, co
   }
 }
 
-void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with, double *stats,
-                     float *y)
+static void forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with, double *fresh,
+                    const double *stats, float *y)
 {
   const size_t mark = dx_arena_mark(p->work);
   const work t = take(l, p->work);
@@ -112,18 +113,29 @@ void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x
 
   assert(!drops || !x.b); /* a piece has no dropout of its own */
   for (int64_t b = 0; b < s.b; b++) {
-    double *const st = stats + b * 2 * l->groups;
     piece at[2];
     const int n = pieces(l, s, x, b, &t, at);
 
-    statistics(l, p->kernel, at, n, &t, st);
-    spread(l, p, with.modulate ? with.modulate + b * 2 * channels : NULL, st, &t);
+    if (fresh) statistics(l, p->kernel, at, n, &t, fresh + b * 2 * l->groups);
+    spread(l, p, with.modulate ? with.modulate + b * 2 * channels : NULL, stats + b * 2 * l->groups, &t);
     for (int i = 0; i < n; i++) {
       if (drops) drop.ctr[1] = p->draw->place[b], at[i].q.drop = &drop;
       p->kernel->norm_forward(&at[i].q, y + b * each + at[i].from, channels);
     }
   }
   dx_arena_release(p->work, mark);
+}
+
+void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with, double *stats,
+                     float *y)
+{
+  forward(l, p, s, x, with, stats, stats, y);
+}
+
+void dx_norm_again(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with,
+                   const double *stats, float *y)
+{
+  forward(l, p, s, x, with, NULL, stats, y);
 }
 
 /* The gradients of w, b and modulate from A (t->sum) and D / r (t->more); leaves r S/N and r^2 T/N
@@ -183,9 +195,19 @@ void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside 
     for (int i = 0; i < n; i++)
       p->kernel->norm_backward(&at[i].q, t.first + at[i].from, t.second + at[i].from, gy + b * each + at[i].from, channels,
                                plus ? plus + b * each + at[i].from : NULL, channels,
-                               (i ? gx.b : gx.a) + b * pixels * at[i].q.n, at[i].q.n);
+                               i ? gx.add_b : gx.add_a, (i ? gx.b : gx.a) + b * pixels * at[i].q.n, at[i].q.n);
   }
   dx_arena_release(p->work, mark);
+}
+
+void dx_join(dx_shape s, dx_beside x, float *y)
+{
+  const int64_t ca = x.ca, cb = s.c - ca;
+
+  for (int64_t i = 0; i < s.b * s.h * s.w; i++) {
+    memcpy(y + i * s.c, x.a + i * ca, (size_t)ca * sizeof *y);
+    memcpy(y + i * s.c + ca, x.b + i * cb, (size_t)cb * sizeof *y);
+  }
 }
 
 double *dx_norm_stats(const dx_norm *l, int64_t B, dx_arena *a)

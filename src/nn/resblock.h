@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nn/resblock.h - the residual block of DDPM's U-Net, as diffusers' ResnetBlock2D.
-   x (B,h,w,in)  y (B,h',w',out)  time (B,E): SiLU of the time's embedding. */
+   x (B,h,w,in), also as two side by side  y (B,h',w',out)  time (B,E): SiLU of the time's embedding.
+
+   Between the passes a block keeps little: what a norm gives is computed again, which costs a
+   few hundredths of the convolution that reads it. */
 #ifndef DX_NN_RESBLOCK_H
 #define DX_NN_RESBLOCK_H
 #include "nn/conv.h"
@@ -20,6 +23,7 @@ typedef struct {
   uint32_t dropout_number; /* of the network's dropouts, below 256 */
   dx_time_kind time_kind;
   dx_resample resample;    /* in = out where it is not DX_SAME_SIZE */
+  bool recompute;          /* backward computes conv1 again instead of keeping its output */
 } dx_resblock_config;
 
 /* Never changes after init. */
@@ -33,12 +37,8 @@ typedef struct {
 /* What forward leaves for backward. */
 typedef struct {
   double *stats1, *stats2;
-  float *a1;   /* (B,h,w,in)    silu(norm1(x)); scratch where the block resamples */
-  float *r1;   /* (B,h',w',in)  resampled: a1 itself where it does not */
-  float *xr;   /* (B,h',w',in)  x resampled; unused where it does not */
-  float *t;    /* (B,out) or (B,2 out) */
-  float *mid;  /* (B,h',w',out) conv1's */
-  float *a2;   /* (B,h',w',out) dropout(silu(norm2(mid))) */
+  float *t;   /* (B,out) or (B,2 out) */
+  float *mid; /* (B,h',w',out) conv1's; NULL with recompute */
 } dx_resblock_acts;
 
 dx_error *dx_resblock_init(dx_resblock *l, dx_params *p, int64_t *packed, const char *name,
@@ -46,12 +46,12 @@ dx_error *dx_resblock_init(dx_resblock *l, dx_params *p, int64_t *packed, const 
 void dx_resblock_pack(const dx_resblock *l, const dx_kernels *k, const float *w, float *packed);
 dx_shape dx_resblock_out(const dx_resblock *l, dx_shape x);
 void dx_resblock_place(const dx_resblock *l, dx_shape s, dx_arena *a, dx_resblock_acts *acts);
-/* Measures the scratch of both passes. */
-void dx_resblock_work(const dx_resblock *l, dx_shape s, dx_arena *a);
+/* Measure the scratch of each pass. */
+void dx_resblock_work(const dx_resblock *l, dx_shape s, dx_arena *forward, dx_arena *backward);
 
-void dx_resblock_forward(const dx_resblock *l, const dx_pass *p, dx_shape s, const float *x, const float *time,
+void dx_resblock_forward(const dx_resblock *l, const dx_pass *p, dx_shape s, dx_beside x, const float *time,
                          const dx_resblock_acts *acts, float *y);
-/* After forward with the same x, time and draw. Overwrites gx; adds to gtime (B,E). */
-void dx_resblock_backward(const dx_resblock *l, const dx_pass *p, dx_shape s, const float *x, const float *time,
-                          const dx_resblock_acts *acts, const float *gy, float *gx, float *gtime);
+/* After forward with the same x, time and draw. Adds to gtime (B,E); gx as gx says. */
+void dx_resblock_backward(const dx_resblock *l, const dx_pass *p, dx_shape s, dx_beside x, const float *time,
+                          const dx_resblock_acts *acts, const float *gy, dx_beside_out gx, float *gtime);
 #endif

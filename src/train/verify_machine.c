@@ -50,7 +50,7 @@ static void exercise_norm(const dx_kernels *k, const float *a, const float *b, c
   k->norm_sums(M, N, a, N, b, r->sums[1]);
   k->norm_forward(&q, r->norm[0], N);
   k->norm_backward_sums(&q, c, N, r->norm[1], N, r->sums[2], r->sums[3]);
-  k->norm_backward(&q, c + 5, c + 7, r->norm[1], N, b, N, r->norm[2], N);
+  k->norm_backward(&q, c + 5, c + 7, r->norm[1], N, b, N, 1, r->norm[2], N);
   fill(11, M * N, r->softmax[0]);
   k->softmax(M, N, r->softmax[0], N);
   fill(12, M * N, r->softmax[1]);
