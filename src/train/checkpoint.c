@@ -116,9 +116,10 @@ static dx_error *save_slices(dx_h5 *f, const dx_comm *c, const dx_state *s, cons
                              const char *what)
 {
   float *whole = NULL;
-  dx_error *err = gather_slices(c, s, mine, &whole);
+  const bool alone = dx_comm_size(c) == 1; /* with the whole vector in hand */
+  dx_error *err = alone ? NULL : gather_slices(c, s, mine, &whole);
 
-  if (!err) err = dx_comm_agree(c, f ? write_array(f, path, DX_H5_F32, s->floats, whole, what) : NULL);
+  if (!err) err = dx_comm_agree(c, f ? write_array(f, path, DX_H5_F32, s->floats, alone ? mine : whole, what) : NULL);
   free(whole);
   return err;
 }

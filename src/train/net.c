@@ -33,10 +33,8 @@ dx_error *dx_net_create(const dx_team *team, const dx_model *model, const void *
   if (!n) return DX_FAIL(INTERNAL, "no memory for a network");
   *n = (dx_net){.team = team, .model = model};
   DX_TRY_GOTO(err, out, model->create(config, spec, &n->params, &n->state));
-  const size_t packed = (size_t)model->packed(n->state) * sizeof(float);
-  n->packed = aligned_alloc(64, (packed + 64) / 64 * 64);
   n->worker = calloc((size_t)team->threads, sizeof *n->worker);
-  if (!n->packed || !n->worker) err = DX_FAIL(INTERNAL, "no memory for a network");
+  if (!n->worker) err = DX_FAIL(INTERNAL, "no memory for a network");
   for (int i = 0; i < team->threads && !err; i++)
     if (!(n->worker[i].acts = calloc(1, model->acts_size)))
       err = DX_FAIL(INTERNAL, "no memory for a network");
@@ -86,8 +84,10 @@ int64_t dx_net_packed(const dx_net *n) { return n->model->packed(n->state); }
 
 dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
 {
-  const size_t need = dx_net_bytes(n, kind, B);
+  const size_t need = dx_net_bytes(n, kind, B), packed = (size_t)dx_net_packed(n) * sizeof(float);
 
+  if (!n->packed) n->packed = aligned_alloc(64, (packed + 64) / 64 * 64);
+  if (!n->packed) return DX_FAIL(INTERNAL, "no memory for packed weights of %zu bytes", packed);
   for (int i = 0; i < n->team->threads; i++) {
     worker *const w = &n->worker[i];
 
@@ -99,6 +99,13 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
     w->time = place(n, kind, B, &w->arena, w->acts);
   }
   return NULL;
+}
+
+void dx_net_rest(dx_net *n)
+{
+  for (int i = 0; i < n->team->threads; i++) dx_arena_destroy(&n->worker[i].arena);
+  free(n->packed);
+  n->packed = NULL;
 }
 
 void dx_net_load(dx_net *n, const float *w)

@@ -21,11 +21,13 @@ const dx_params *dx_net_params(const dx_net *n);
 
 /* Make room for passes of B examples in every thread's workspace; what stood there is gone. */
 dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B) DX_MUST_CHECK;
+/* Give back workspaces and packed weights until the next dx_net_reserve. */
+void dx_net_rest(dx_net *n);
 /* Bytes of one thread's workspace for such passes, by measuring. */
 size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B);
 /* Floats of the packed weights. */
 int64_t dx_net_packed(const dx_net *n);
-/* From now on passes use these weights (not copied); packs them with all threads. */
+/* From now on passes use these weights (not copied); packs them with all threads. After dx_net_reserve. */
 void dx_net_load(dx_net *n, const float *w);
 
 /* A forward pass, and the backward pass that may follow with the same draw while label stands: B as
