@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write predictions and gradients of small U-Nets as diffusers' UNet2DModel computes them.
 
-usage: python unet.py OUT [--live]      (unet.bin was made with torch 2.13.0, diffusers 0.42.0)
+usage: python unet.py OUT [--live]      (unet.bin was made with torch 2.13, diffusers 0.42)
 
 unet.bin: in float64, rounded to float32. --live: other networks, in float32, for a comparison on the spot.
 Weights, inputs and the loss, sum of c y, are functions of names (draw), so that the test makes them again.
@@ -28,6 +28,7 @@ CASES = {
     "resampled": ((2, 12, 8, 3, 3), dict(down="resample", up="resample", attention=[6])),
     "resampled, scale": ((2, 8, 8, 3, 3), dict(multipliers=[1, 2, 2], down="resample", time="scale")),
     "classes": ((3, 4, 6, 2, 2), dict(classes=3, down_padding=1, norm_groups=8)),
+    "28, 14, 7": ((2, 28, 28, 1, 1), dict(multipliers=[1, 1, 2], attention=[14, 7], head_channels=4, norm_groups=2)),
     "no middle": ((2, 8, 8, 3, 3), dict(channels=12, mid="none", up="resample", multipliers=[1, 3])),
 }
 LIVE = {
