@@ -280,6 +280,14 @@ dx_error *dx_folder_make(const char *path)
   return e;
 }
 
+dx_error *dx_folder_publish(const char *part, const char *path)
+{
+  if (rename(part, path) == 0) return dx_folder_sync(part);
+  if (errno == ENOTEMPTY || errno == EEXIST) return DX_FAIL(IO, "the folder %s stands there and is not empty: it is not overwritten", path);
+  if (errno == ENOTDIR) return DX_FAIL(IO, "%s stands there and is a file: it is not overwritten", path);
+  return DX_FAIL(IO, "cannot write %s: %s", path, strerror(errno));
+}
+
 int64_t dx_folder_free_bytes(const char *path)
 {
   struct statvfs s;

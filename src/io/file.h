@@ -19,6 +19,8 @@ dx_error *dx_file_check_seal(const char *path) DX_MUST_CHECK;
 bool dx_file_exists(const char *path);
 /* Make a folder and those above it; fine if there. The error names the folder that failed. */
 dx_error *dx_folder_make(const char *path) DX_MUST_CHECK;
+/* Give the whole folder `part` its name `path`, where nothing or an empty folder may stand. */
+dx_error *dx_folder_publish(const char *part, const char *path) DX_MUST_CHECK;
 /* Free bytes for us on the file system of path; -1 where it cannot be told. */
 int64_t dx_folder_free_bytes(const char *path);
 
