@@ -181,7 +181,7 @@ dx_error *dx_trained_compare(const dx_trained *t, const dx_problem *p)
   const dx_comm *const c = p->team->comm;
   const bool lead = dx_comm_rank(c) == 0;
 
-  DX_TRY(dx_comm_agree(c, lead ? dx_checkpoint_fits(t->file, t->floats, p) : NULL));
+  DX_TRY(dx_comm_agree(c, lead ? dx_checkpoint_fits(t->file, t->floats, dx_problem_params(p)) : NULL));
   if (lead && t->dataset_hash != p->info->hash)
     dx_log_say(p->team->log, DX_LOG_WARN, "the data are not those that %s was trained with", t->file);
   return NULL;

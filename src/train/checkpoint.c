@@ -69,17 +69,37 @@ static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T, bool byte
   return write_array(f, "/window/decoder", DX_H5_F64, 1, &w->decoder, "sum of L_0 of those at t = 1");
 }
 
-static dx_error *write_head(dx_h5 *f, const dx_problem *p, const dx_state *s)
+static const char *const sizes[] = {"sample_height", "sample_width", "sample_channels", "out_channels", "classes"};
+
+/* Where the model's sizes stand, in the order of their attributes. */
+static void sizes_of(dx_model_spec *m, int64_t *at[5])
 {
+  at[0] = &m->sample.h, at[1] = &m->sample.w, at[2] = &m->sample.c, at[3] = &m->out_channels, at[4] = &m->classes;
+}
+
+/* What the head of a file tells. */
+typedef struct {
+  int64_t step;
+  const char *settings, *kernels;
+  uint64_t dataset_hash;
+  dx_model_spec model;
+} head_out;
+
+static dx_error *write_head(dx_h5 *f, const head_out *h)
+{
+  dx_model_spec model = h->model;
+  int64_t *size[5];
   char hash[24];
 
-  snprintf(hash, sizeof hash, "%016" PRIx64, p->info->hash);
+  snprintf(hash, sizeof hash, "%016" PRIx64, h->dataset_hash);
   DX_TRY(dx_h5_set_int(f, "/", "format", FORMAT));
   DX_TRY(dx_h5_set_text(f, "/", "program", "diffx"));
   DX_TRY(dx_h5_set_text(f, "/", "content", "checkpoint"));
-  DX_TRY(dx_h5_set_int(f, "/", "step", s->step));
-  DX_TRY(dx_h5_set_text(f, "/", "experiment", p->spec->settings));
-  DX_TRY(dx_h5_set_text(f, "/", "kernels", p->team->kernels));
+  DX_TRY(dx_h5_set_int(f, "/", "step", h->step));
+  DX_TRY(dx_h5_set_text(f, "/", "experiment", h->settings));
+  DX_TRY(dx_h5_set_text(f, "/", "kernels", h->kernels));
+  sizes_of(&model, size);
+  for (int i = 0; i < 5; i++) DX_TRY(dx_h5_set_int(f, "/", sizes[i], *size[i]));
   return dx_h5_set_text(f, "/", "dataset_hash", hash);
 }
 
@@ -126,7 +146,10 @@ static dx_error *save_slices(dx_h5 *f, const dx_comm *c, const dx_state *s, cons
 
 static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
 {
-  DX_TRY(write_head(f, p, s));
+  const head_out h = {.step = s->step, .settings = p->spec->settings, .kernels = p->team->kernels,
+                  .dataset_hash = p->info->hash, .model = dx_problem_model(p)};
+
+  DX_TRY(write_head(f, &h));
   if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
   DX_TRY(write_window(f, &s->window, p->process.timesteps, p->info->raw == DX_RAW_U8));
   return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
@@ -221,6 +244,28 @@ out:
   return err;
 }
 
+/* HDF5's parts of such a file, on disk at the end. */
+static dx_error *write_alone(dx_h5 *f, const head_out *h, const dx_params *p, const float *w, const char *path)
+{
+  DX_TRY(write_head(f, h));
+  DX_TRY(write_table(f, p));
+  DX_TRY(write_array(f, "/weights", DX_H5_F32, p->floats, w, "the parameters, one vector (see /parameters)"));
+  return dx_h5_save(f, path);
+}
+
+dx_error *dx_checkpoint_write_weights(const char *path, const char *settings, const dx_model_spec *model, const dx_params *p,
+                                      const float *w)
+{
+  const head_out h = {.settings = settings, .kernels = "none", .model = *model};
+  dx_h5 *f;
+  dx_error *err;
+
+  DX_TRY(dx_h5_create(&f));
+  err = write_alone(f, &h, p, w, path);
+  dx_h5_close(f);
+  return err;
+}
+
 /* --- reading ---------------------------------------------------------------- */
 
 void dx_checkpoint_head_free(dx_checkpoint_head *h)
@@ -262,7 +307,7 @@ out:
 static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
 {
   char *content = NULL, *hash = NULL;
-  int64_t format;
+  int64_t format, *size[5];
   dx_error *err;
 
   *h = (dx_checkpoint_head){0};
@@ -281,6 +326,9 @@ static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "kernels", &h->kernels));
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "dataset_hash", &hash));
   h->dataset_hash = strtoull(hash, NULL, 16);
+  sizes_of(&h->model, size);
+  h->model.sample.b = dx_h5_has_attr(f, "/", sizes[0]);
+  for (int i = 0; i < 5 && h->model.sample.b; i++) DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", sizes[i], size[i]));
 out:
   free(content);
   free(hash);
@@ -300,7 +348,7 @@ dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float *
   DX_TRY(dx_h5_open_sealed(path, &f));
   DX_TRY_GOTO(err, out, read_head(f, path, &h));
   for (int i = 0; i < 4; i++)
-    if (i < 3 || dx_h5_has(f, arrays[i]))
+    if (i == 0 || dx_h5_has(f, arrays[i])) /* an imported model has weights alone */
       DX_TRY_GOTO(err, out, read_array(f, path, arrays[i], DX_H5_F32, n, &whole[i], &n));
   if (floats) *floats = n;
   if (raw) {
@@ -338,17 +386,17 @@ static dx_error *check_parameter(dx_h5 *f, const char *file, const dx_param_entr
   return err;
 }
 
-dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_problem *p)
+dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_params *own)
 {
-  const dx_params *const own = p->net ? dx_net_params(p->net) : NULL;
+  const int64_t wanted = own ? own->floats : 0;
   dx_error *err = NULL;
   dx_h5 *f;
 
   DX_TRY(dx_h5_open(path, &f));
   for (int64_t i = 0; !err && own && i < own->count; i++) err = check_parameter(f, path, &own->entry[i]);
-  if (!err && floats != dx_problem_floats(p))
+  if (!err && floats != wanted)
     err = DX_FAIL(DATA, "%s is of another model: its parameters fill %lld floats, this experiment's %lld", path,
-                  (long long)floats, (long long)dx_problem_floats(p));
+                  (long long)floats, (long long)wanted);
   dx_h5_close(f);
   return err;
 }

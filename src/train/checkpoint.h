@@ -11,11 +11,16 @@
    Collective */
 dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *folder, int64_t keep) DX_MUST_CHECK;
 
+/* A checkpoint of step 0 with weights alone, of a model that was trained elsewhere.  Local */
+dx_error *dx_checkpoint_write_weights(const char *path, const char *settings, const dx_model_spec *model, const dx_params *p,
+                                      const float *w) DX_MUST_CHECK;
+
 /* What stands in a checkpoint beside the arrays.  Texts malloc'd. */
 typedef struct {
   int64_t step;
   char *settings, *kernels;
   uint64_t dataset_hash;
+  dx_model_spec model;   /* what the model was made for; without timesteps, and sample.b 0 where the file is too old to tell */
 } dx_checkpoint_head;
 void dx_checkpoint_head_free(dx_checkpoint_head *h);
 
@@ -23,9 +28,9 @@ void dx_checkpoint_head_free(dx_checkpoint_head *h);
    (floats long each; *ema NULL where there is no average).  DX_E_DATA where damaged.  Local */
 dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float **raw, float **ema,
                              int64_t *floats) DX_MUST_CHECK;
-/* Are the parameters of a checkpoint (floats long) those of p's model, by name, place and shape?
+/* Are the parameters of a checkpoint (floats long) those of p (NULL: none at all), by name, place and shape?
    DX_E_DATA tells the first that is not.  Local */
-dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_problem *p) DX_MUST_CHECK;
+dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_params *p) DX_MUST_CHECK;
 /* The newest good checkpoint of a folder (malloc'd path), or *path = NULL where there is none.
    Damaged newer ones are told to log and passed over; if all are damaged, that is an error.  Local */
 dx_error *dx_checkpoint_find(const char *folder, dx_logger *log, char **path) DX_MUST_CHECK;

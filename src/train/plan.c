@@ -186,7 +186,7 @@ static dx_error *check_init_from(const dx_problem *p)
   if (!strcmp(from, "none")) return NULL;
   err = dx_checkpoint_resolve(from, p->team->log, &file);
   if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
-  if (!err) err = dx_checkpoint_fits(file, n, p);
+  if (!err) err = dx_checkpoint_fits(file, n, dx_problem_params(p));
   free(file);
   free(raw);
   return dx_error_in(err, "train.init_from");

@@ -7,11 +7,16 @@
 
 #include "base/math.h"
 
+dx_model_spec dx_problem_model(const dx_problem *p)
+{
+  return (dx_model_spec){.sample = p->info->sample, .out_channels = p->info->sample.c,
+                         .timesteps = p->process.timesteps, .classes = p->info->classes};
+}
+
 static dx_error *create_predictor(dx_problem *p)
 {
   const dx_spec *const s = p->spec;
-  const dx_model_spec m = {.sample = p->info->sample, .out_channels = p->info->sample.c,
-                           .timesteps = p->process.timesteps, .classes = p->info->classes};
+  const dx_model_spec m = dx_problem_model(p);
 
   if (s->model) return dx_net_create(p->team, s->model, s->model_config, &m, &p->net);
   if (p->info->mixture.count == 0)
@@ -67,6 +72,8 @@ void dx_problem_destroy(dx_problem *p)
   dx_dataset_close(p->data);
   free(p);
 }
+
+const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net_params(p->net) : NULL; }
 
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
 

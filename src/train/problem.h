@@ -23,6 +23,10 @@ typedef struct {
 dx_error *dx_problem_create(const dx_team *team, const dx_spec *spec, dx_problem **out) DX_MUST_CHECK;
 void dx_problem_destroy(dx_problem *p); /* Collective; NULL is fine */
 
+/* What the data ask of the model. */
+dx_model_spec dx_problem_model(const dx_problem *p);
+/* The network's parameters; NULL with the exact predictor. */
+const dx_params *dx_problem_params(const dx_problem *p);
 /* Floats of the parameter vector; 0 with the exact predictor. */
 int64_t dx_problem_floats(const dx_problem *p);
 /* Make the predictor ready for passes of B examples with these weights.  Local */

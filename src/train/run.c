@@ -156,7 +156,7 @@ static dx_error *start_from(const run *r, const char *from)
   if (lead(r)) {
     err = dx_checkpoint_resolve(from, r->team->log, &file);
     if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
-    if (!err) err = dx_checkpoint_fits(file, n, r->problem);
+    if (!err) err = dx_checkpoint_fits(file, n, dx_problem_params(r->problem));
     if (!err) memcpy(state(r)->w, raw, size);
     err = dx_error_in(err, "train.init_from");
   }
