@@ -42,7 +42,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   dx_error *err;
 
   DX_TRY(dx_call_option(&call, "-o", &to));
-  DX_TRY_GOTO(err, out, dx_call_trained(&call, &t));
+  DX_TRY_GOTO(err, out, dx_call_trained(&call, DX_DATA_READ, &t));
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
   const bool ema = t.ema && !strcmp(spec->evaluate.weights, "ema");
   const double begin = dx_clock();

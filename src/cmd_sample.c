@@ -120,15 +120,18 @@ static dx_error *read_settings(const dx_trained *t, char **settings)
   return NULL;
 }
 
-/* Rank 0's part. */
-static dx_error *read_trained(const dx_call *call, dx_trained *t, char **settings)
+dx_error *dx_trained_read(const dx_call *call, dx_trained *t, char **settings)
 {
   dx_checkpoint_head h = {0};
 
+  *t = (dx_trained){0};
+  if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint must be given; diffx help tells more");
+  find_folder(call->argv[0], t->folder, sizeof t->folder);
   DX_TRY(dx_checkpoint_resolve(call->argv[0], call->log, &t->file));
   DX_TRY(no_checkpoint(dx_checkpoint_open(t->file, &h, &t->raw, &t->ema, &t->floats)));
   t->dataset_hash = h.dataset_hash;
   t->step = h.step;
+  t->model = h.model;
   *settings = h.settings;
   h.settings = NULL;
   dx_checkpoint_head_free(&h);
@@ -146,7 +149,20 @@ static dx_error *broadcast_vector(const dx_comm *c, float **v, int64_t n)
   return NULL;
 }
 
-dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
+dx_error *dx_trained_has_shape(const dx_trained *t)
+{
+  if (t->model.sample.b) return NULL;
+  return DX_FAIL(DATA, "%s was written by an older diffx and does not tell the shape of its samples; a step more of its run "
+                 "(train.steps) writes one that does", t->file);
+}
+
+dx_error *dx_trained_weights_there(const dx_trained *t, bool ema)
+{
+  if (!ema || t->ema) return NULL;
+  return DX_FAIL(USAGE, "--ema: %s holds no averaged weights (it was trained with train.ema: 0, or elsewhere)", t->file);
+}
+
+dx_error *dx_call_trained(const dx_call *call, dx_data_use data, dx_trained *out)
 {
   const dx_comm *const c = call->comm;
   char *settings = NULL;
@@ -154,21 +170,22 @@ dx_error *dx_call_trained(const dx_call *call, dx_trained *out)
   dx_error *err = NULL;
 
   *out = (dx_trained){0};
-  if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint must be given; diffx help tells more");
-  find_folder(call->argv[0], out->folder, sizeof out->folder);
-  if (dx_comm_rank(c) == 0) err = read_trained(call, out, &settings);
+  if (dx_comm_rank(c) == 0) err = dx_trained_read(call, out, &settings);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   head[0] = out->step;
   head[1] = out->floats;
   head[2] = out->ema != NULL;
   dx_comm_broadcast(c, head, sizeof head);
+  dx_comm_broadcast(c, &out->model, sizeof out->model);
+  dx_comm_broadcast(c, out->folder, sizeof out->folder);
   out->step = head[0];
   out->floats = head[1];
   DX_TRY_GOTO(err, out, broadcast_vector(c, &out->raw, head[1]));
+  DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &out->file));
   if (head[2]) DX_TRY_GOTO(err, out, broadcast_vector(c, &out->ema, head[1]));
   DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &settings));
   err = dx_experiment_create(call->argv[0], settings, strlen(settings), call->argv + 1, call->argc - 1,
-                             &out->experiment);
+                             data, &out->experiment);
   err = dx_comm_agree(c, err);
 out:
   free(settings);
@@ -182,7 +199,7 @@ dx_error *dx_trained_compare(const dx_trained *t, const dx_problem *p)
   const bool lead = dx_comm_rank(c) == 0;
 
   DX_TRY(dx_comm_agree(c, lead ? dx_checkpoint_fits(t->file, t->floats, dx_problem_params(p)) : NULL));
-  if (lead && t->dataset_hash != p->info->hash)
+  if (lead && t->dataset_hash && t->dataset_hash != p->info->hash) /* an imported model tells none */
     dx_log_say(p->team->log, DX_LOG_WARN, "the data are not those that %s was trained with", t->file);
   return NULL;
 }
@@ -199,7 +216,7 @@ dx_error *dx_cmd_sample(const dx_call *call_)
   dx_error *err;
 
   DX_TRY(dx_call_option(&call, "-o", &to));
-  DX_TRY_GOTO(err, out, dx_call_trained(&call, &t));
+  DX_TRY_GOTO(err, out, dx_call_trained(&call, DX_DATA_READ, &t));
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
   const bool ema = t.ema && !strcmp(spec->sample.weights, "ema");
 

@@ -84,7 +84,7 @@ dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out)
   DX_TRY_GOTO(err, out, dx_comm_agree(call->comm, err));
   dx_comm_broadcast(call->comm, text, size);
   text[size] = '\0';
-  err = dx_comm_agree(call->comm, dx_experiment_create(call->argv[0], text, size, call->argv + 1, call->argc - 1, out));
+  err = dx_comm_agree(call->comm, dx_experiment_create(call->argv[0], text, size, call->argv + 1, call->argc - 1, DX_DATA_READ, out));
 out:
   free(text);
   return err;

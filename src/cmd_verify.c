@@ -15,7 +15,7 @@ dx_error *dx_cmd_verify(const dx_call *call)
   int failed = 0;
   dx_error *err;
 
-  DX_TRY_GOTO(err, out, dx_experiment_create("verify", nothing, strlen(nothing), call->argv, call->argc, &e));
+  DX_TRY_GOTO(err, out, dx_experiment_create("verify", nothing, strlen(nothing), call->argv, call->argc, DX_DATA_READ, &e));
   DX_TRY_GOTO(err, out, dx_team_form(call->comm, call->log, &dx_experiment_spec(e)->run, &team));
   if (dx_comm_rank(call->comm) == 0)
     printf("%d ranks x %d threads, kernels %s\n", dx_comm_size(call->comm), team.threads, team.kernels);

@@ -25,7 +25,7 @@ typedef struct {
 /* Ends with a NULL name. */
 extern const dx_command dx_commands[];
 
-#define DX_COMMANDS(X) X(train) X(sample) X(evaluate) X(data) X(verify) X(compare) X(status) X(list) X(help)
+#define DX_COMMANDS(X) X(train) X(sample) X(evaluate) X(data) X(model) X(predict) X(verify) X(compare) X(status) X(list) X(help)
 #define X(name) dx_error *dx_cmd_##name(const dx_call *call) DX_MUST_CHECK;
 DX_COMMANDS(X)
 #undef X
@@ -54,9 +54,16 @@ typedef struct {
   char folder[2048];     /* of the run; "." for a checkpoint that stands elsewhere */
   int64_t step, floats;
   uint64_t dataset_hash; /* of the data it was trained with; rank 0, elsewhere 0 */
+  dx_model_spec model;   /* as in dx_checkpoint_head */
   float *raw, *ema;      /* whole; ema NULL without */
 } dx_trained;
-dx_error *dx_call_trained(const dx_call *call, dx_trained *out) DX_MUST_CHECK; /* Collective */
+dx_error *dx_call_trained(const dx_call *call, dx_data_use data, dx_trained *out) DX_MUST_CHECK; /* Collective */
+/* Rank 0's part, for commands without MPI: the experiment is not made, its text is *settings (malloc'd).  Local */
+dx_error *dx_trained_read(const dx_call *call, dx_trained *t, char **settings) DX_MUST_CHECK;
+/* Refuse a checkpoint too old to tell the shape of its model, which commands without data need.  Local */
+dx_error *dx_trained_has_shape(const dx_trained *t) DX_MUST_CHECK;
+/* Refuse to take averaged weights where there are none.  Local */
+dx_error *dx_trained_weights_there(const dx_trained *t, bool ema) DX_MUST_CHECK;
 void dx_trained_free(dx_trained *t);
 /* Refuse a problem p whose model is another one, warn where its data are others than those of the
    training.  Collective */

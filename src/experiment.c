@@ -238,8 +238,15 @@ static dx_error *fill(dx_experiment *e, const dx_keys *keys)
   return NULL;
 }
 
+/* Which file the data are in is required, but no part of the answer. */
+static dx_error *name_no_file(dx_keys *keys)
+{
+  if (strcmp(name_of(keys, DATA), "file") || dx_keys_text(keys, "data.file")) return NULL;
+  return dx_keys_assign(keys, "data.file=none");
+}
+
 dx_error *dx_experiment_create(const char *file, const char *text, size_t size, char *const *assignments,
-                               int count, dx_experiment **out)
+                               int count, dx_data_use data, dx_experiment **out)
 {
   dx_experiment *e = calloc(1, sizeof *e);
   dx_keys *keys = NULL;
@@ -248,6 +255,7 @@ dx_error *dx_experiment_create(const char *file, const char *text, size_t size, 
   if (!e) return DX_FAIL(INTERNAL, "no memory for an experiment");
   DX_TRY_GOTO(err, out, dx_keys_parse(file, text, size, &keys));
   for (int i = 0; i < count; i++) DX_TRY_GOTO(err, out, dx_keys_assign(keys, assignments[i]));
+  if (data == DX_DATA_UNREAD) DX_TRY_GOTO(err, out, name_no_file(keys));
   err = fill(e, keys);
 out:
   dx_keys_destroy(keys);

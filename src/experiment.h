@@ -9,9 +9,10 @@
 typedef struct dx_experiment dx_experiment;
 
 /* Read an experiment's text (file stands in messages), set the assignments "key=value", fill in
-   presets, check. Every mistake is in the error. */
+   presets, check. Every mistake is in the error. DX_DATA_UNREAD: nobody will open the data, so data.file may be missing. */
+typedef enum { DX_DATA_READ, DX_DATA_UNREAD } dx_data_use;
 dx_error *dx_experiment_create(const char *file, const char *text, size_t size, char *const *assignments,
-                               int count, dx_experiment **out) DX_MUST_CHECK;
+                               int count, dx_data_use data, dx_experiment **out) DX_MUST_CHECK;
 void dx_experiment_destroy(dx_experiment *e); /* NULL is fine */
 const dx_spec *dx_experiment_spec(const dx_experiment *e);
 

@@ -128,7 +128,7 @@ static dx_experiment *experiment(const char *data, const char *extra)
   dx_experiment *e;
 
   snprintf(file, sizeof file, "data.file=%s", data);
-  must(dx_experiment_create("together", text, strlen(text), assignments, extra ? 2 : 1, &e));
+  must(dx_experiment_create("together", text, strlen(text), assignments, extra ? 2 : 1, DX_DATA_READ, &e));
   return e;
 }
 

@@ -135,6 +135,14 @@ void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const
   n->model->forward(n->state, &p, B, x, &c, w->acts, y);
 }
 
+void dx_net_infer(dx_net *n, int thread, int64_t B, const float *time, const int32_t *label, const float *x, float *y)
+{
+  const dx_pass p = pass_of(n, thread, NULL, NULL);
+  const dx_condition c = {.time = time, .label = label};
+
+  n->model->forward(n->state, &p, B, x, &c, n->worker[thread].acts, y);
+}
+
 void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx)
 {
   const dx_pass p = pass_of(n, thread, draw, gw);

@@ -34,6 +34,8 @@ void dx_net_load(dx_net *n, const float *w);
    reserved. draw NULL: nothing is random; label NULL: the data have none. */
 void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const int32_t *label,
                     const float *x, float *y);
+/* The same for any real-valued time (B), the index t - 1, with nothing random. */
+void dx_net_infer(dx_net *n, int thread, int64_t B, const float *time, const int32_t *label, const float *x, float *y);
 void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx);
 dx_predictor dx_net_predictor(dx_net *n);
 #endif

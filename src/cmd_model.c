@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_model.c - diffx model import and diffx model export: networks of other programs. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "train/checkpoint.h"
+#include "train/diffusers.h"
+
+/* The network that an experiment describes, its parameters alone. */
+static dx_error *list_parameters(const dx_spec *s, dx_model_spec *m, dx_params *out)
+{
+  void *model = NULL;
+
+  m->timesteps = s->process.timesteps;
+  DX_TRY(s->model->create(s->model_config, m, out, &model));
+  s->model->destroy(model);
+  return NULL;
+}
+
+static void say_imported(const dx_call *call, const char *path, const dx_spec *s, const dx_model_spec *m, const dx_params *p)
+{
+  dx_log_say(call->log, DX_LOG_INFO, "%s: a U-Net of %lld parameters for images of %lld x %lld x %lld, at step 0", path,
+             (long long)p->numbers, (long long)m->sample.h, (long long)m->sample.w, (long long)m->sample.c);
+  dx_log_say(call->log, DX_LOG_INFO, "its folder tells neither the process nor the data that it was trained with: process is taken as "
+             "%s, %lld timesteps (process.*=... sets others)", s->process.schedule, (long long)s->process.timesteps);
+  if (m->out_channels != m->sample.c)
+    dx_log_say(call->log, DX_LOG_WARN, "it predicts %lld channels from %lld: predict and export take it, sample, evaluate and train do not",
+               (long long)m->out_channels, (long long)m->sample.c);
+  else
+    dx_log_say(call->log, DX_LOG_INFO, "predict takes it as it is; sample, evaluate and train.init_from need images of that shape, too "
+               "(data.file=... or data.kind=...)");
+}
+
+static dx_error *import(const dx_call *call)
+{
+  const char *const folder = call->argv[1], *const path = call->argv[2];
+  dx_diffusers d;
+  dx_experiment *e = NULL;
+  dx_params p = {0};
+  float *w = NULL;
+  dx_error *err;
+
+  DX_TRY(dx_call_output(call, path, "checkpoint"));
+  DX_TRY(dx_diffusers_read(folder, &d));
+  DX_TRY_GOTO(err, out, dx_experiment_create(folder, d.settings, strlen(d.settings), call->argv + 3, call->argc - 3,
+                                             DX_DATA_UNREAD, &e));
+  const dx_spec *const s = dx_experiment_spec(e);
+  dx_model_spec m = {.sample = d.sample, .out_channels = d.out_channels};
+  m.classes = *(const int64_t *)((const char *)s->model_config + dx_option_find(s->model->options, "classes")->at);
+  DX_TRY_GOTO(err, out, list_parameters(s, &m, &p));
+  if (!(w = malloc((size_t)p.floats * sizeof *w + 1))) {
+    err = DX_FAIL(INTERNAL, "no memory for the weights");
+    goto out;
+  }
+  DX_TRY_GOTO(err, out, dx_diffusers_read_weights(folder, &p, w));
+  DX_TRY_GOTO(err, out, dx_checkpoint_write_weights(path, s->settings, &m, &p, w));
+  say_imported(call, path, s, &m, &p);
+out:
+  free(w);
+  dx_params_destroy(&p);
+  dx_experiment_destroy(e);
+  dx_diffusers_free(&d);
+  return err;
+}
+
+static dx_error *export(dx_call *call)
+{
+  const bool ema = dx_call_flag(call, "--ema");
+  dx_call first = *call;
+  dx_trained t = {0};
+  dx_params p = {0};
+  char *settings = NULL;
+  dx_error *err;
+
+  if (call->argc != 3) return DX_FAIL(USAGE, "usage: diffx model export RUN|CHECKPOINT DIR [--ema]");
+  first.argv = call->argv + 1;
+  first.argc = 1;
+  DX_TRY_GOTO(err, out, dx_trained_read(&first, &t, &settings));
+  DX_TRY_GOTO(err, out, dx_trained_has_shape(&t));
+  DX_TRY_GOTO(err, out, dx_experiment_create(t.file, settings, strlen(settings), NULL, 0, DX_DATA_UNREAD, &t.experiment));
+  const dx_spec *const s = dx_experiment_spec(t.experiment);
+  if (!s->model || strcmp(s->model->name, "unet")) {
+    err = DX_FAIL(DATA, "%s: model.kind is %s; diffusers has the network of unet alone", t.file, s->model ? s->model->name : "exact");
+    goto out;
+  }
+  DX_TRY_GOTO(err, out, dx_trained_weights_there(&t, ema));
+  DX_TRY_GOTO(err, out, list_parameters(s, &t.model, &p));
+  DX_TRY_GOTO(err, out, dx_checkpoint_fits(t.file, t.floats, &p));
+  DX_TRY_GOTO(err, out, dx_diffusers_write(call->argv[2], s->model_config, &t.model, &p, ema ? t.ema : t.raw));
+  dx_log_say(call->log, DX_LOG_INFO, "%s: the %s weights of step %lld, for UNet2DModel.from_pretrained", call->argv[2],
+             ema ? "averaged" : "raw", (long long)t.step);
+out:
+  free(settings);
+  dx_params_destroy(&p);
+  dx_trained_free(&t);
+  return err;
+}
+
+dx_error *dx_cmd_model(const dx_call *call_)
+{
+  dx_call call = *call_;
+  const char *const verb = call.argc > 0 ? call.argv[0] : "";
+
+  if (!strcmp(verb, "export")) return export(&call);
+  if (!strcmp(verb, "import") && call.argc >= 3 && !strchr(call.argv[2], '=')) return import(&call);
+  return DX_FAIL(USAGE, "usage: diffx model import DIR OUT.h5 [key=value ...], or diffx model export RUN|CHECKPOINT DIR [--ema]");
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/diffusers.h - a U-Net as a folder of Hugging Face's diffusers: config.json and
+   diffusion_pytorch_model.safetensors of a UNet2DModel. All Local. */
+#ifndef DX_TRAIN_DIFFUSERS_H
+#define DX_TRAIN_DIFFUSERS_H
+#include "nn/model.h"
+
+/* What config.json says. */
+typedef struct {
+  dx_shape sample;      /* b = 1 */
+  int64_t out_channels;
+  char *settings;       /* YAML: section model of an experiment */
+} dx_diffusers;
+
+/* Read config.json of a folder. What diffx cannot represent is DX_E_DATA, every such key in a line with what was
+   found and what is allowed.  Needs jansson, else DX_E_USAGE */
+dx_error *dx_diffusers_read(const char *folder, dx_diffusers *out) DX_MUST_CHECK;
+void dx_diffusers_free(dx_diffusers *d);
+/* Its weights as those of p, w (p->floats): every tensor by name and shape, none missing, none left over. */
+dx_error *dx_diffusers_read_weights(const char *folder, const dx_params *p, float *w) DX_MUST_CHECK;
+/* Write such a folder, whole or not at all. Where it is there, it must be empty. config: of model unet. */
+dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_model_spec *spec, const dx_params *p,
+                             const float *w) DX_MUST_CHECK;
+#endif

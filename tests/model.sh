@@ -1,0 +1,252 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Networks that come from diffusers and go there, and what they predict: model import, model export, predict, train.init_from.
+. "${srcdir:-.}/tests/lib.sh"
+export OMPI_MCA_odls_base_sigkill_timeout=0
+py=${PYTHON:-python3}
+golden=$top/tests/golden/unet2d
+
+judge() {         # judge STATUS NAME: the last command's words as comments if it is wrong
+  ok "$1" "$2"
+  test "$1" = 0 || show said
+}
+good() {          # good NAME COMMAND...
+  name=$1
+  shift
+  "$@" >said 2>&1
+  judge $? "$name"
+}
+refused() {       # refused NAME STATUS RANKS WORDS ARGS...
+  name=$1 want=$2 many=$3 words=$4
+  shift 4
+  ranks "$many" "$@" >said 2>&1
+  test $? = "$want" && grep -qF -e "$words" said
+  judge $? "$name"
+}
+if "$diffx" model import "$golden" x.h5 2>&1 | grep -q 'built without jansson'; then skip "built without jansson"; fi
+rm -f x.h5
+
+# --- a trained network goes out and comes in again -------------------------------------------------
+same="seed=7 process.schedule=cosine process.timesteps=50 objective.variance=fixed-small data.kind=shapes data.size=8 data.train=40 data.test=10"
+how="evaluate.grain=2 evaluate.examples=7 evaluate.timesteps=10"
+good "a small run" ranks 2 "$exp/smoke-unet.yaml" output=run run.threads=1 train.steps=20
+good "export" "$diffx" model export run out
+test "$(ls -A out | tr '\n' ' ')" = "config.json diffusion_pytorch_model.safetensors "
+judge $? "two files, nothing else"
+good "import" "$diffx" model import out in.h5 $same
+grep -q "a U-Net of .* parameters for images of 8 x 8 x 3" said && grep -q "cosine, 50 timesteps" said && grep -q "need images of that shape" said
+judge $? "and it says what it is and what it lacks"
+ranks 1 evaluate run $how evaluate.weights=raw -o a.h5 2>/dev/null | grep -v '^step' >a.txt
+ranks 2 evaluate in.h5 $how -o b.h5 2>/dev/null | grep -v '^step' >b.txt
+test -s a.txt && cmp a.txt b.txt >said 2>&1
+judge $? "evaluate gives the same bound to the last digit"
+good "sample takes it, too" "$diffx" sample in.h5 sample.count=2 sample.sampler=ddim sample.steps=2 -o s.h5
+good "a run that starts from it" ranks 2 "$exp/smoke-unet.yaml" output=next run.threads=1 train.init_from=in.h5 train.steps=3 evaluate.every=never sample.every=never
+good "and one of no step" ranks 1 "$exp/smoke-unet.yaml" output=none run.threads=1 train.init_from=in.h5 train.steps=0
+ranks 1 evaluate none $how evaluate.weights=raw -o c.h5 2>/dev/null | grep -v '^step' >c.txt
+cmp a.txt c.txt >said 2>&1
+judge $? "it stands where the imported one does"
+good "--dry-run looks at it" "$diffx" "$exp/smoke-unet.yaml" output=plan train.init_from=in.h5 --dry-run
+good "exported again" "$diffx" model export in.h5 again
+cmp out/diffusion_pytorch_model.safetensors again/diffusion_pytorch_model.safetensors >said 2>&1
+judge $? "the same weights"
+grep -v dropout out/config.json >a.txt
+grep -v dropout again/config.json | cmp - a.txt >said 2>&1
+judge $? "and the same config.json"
+
+# --- what is refused -------------------------------------------------------------------------------
+refused "init_from of another network" 5 2 "train.init_from: in.h5 is of another model" "$exp/smoke-unet.yaml" output=bad train.init_from=in.h5 model.channels=16
+refused "export over a folder with files" 4 1 "the folder out stands there and is not empty" model export run out
+refused "export over a file" 4 1 "in.h5 stands there and is a file" model export run in.h5
+refused "export into no folder" 4 1 "cannot make the folder /dev/null" model export run /dev/null/no/where
+refused "--ema without an average" 2 1 "--ema: in.h5 holds no averaged weights" model export in.h5 averaged --ema
+refused "export of nothing" 4 1 "nothing: no such run folder or checkpoint" model export nothing averaged
+refused "export with two words too many" 2 1 "usage: diffx model import DIR OUT.h5" model exprt run out
+ranks 1 "$exp/smoke.yaml" output=points train.steps=1 evaluate.every=never sample.every=never >said 2>&1
+refused "export of a perceptron" 5 1 "model.kind is mlp; diffusers has the network of unet alone" model export points averaged
+refused "import over a run's checkpoint" 4 1 "a run's own file: it is not overwritten" model import out run/checkpoints/step-00000020.h5
+refused "import over another file" 4 1 "it is not overwritten" model import out out/config.json
+refused "import into no folder" 4 1 "cannot write no/x.h5" model import out no/x.h5
+refused "import as another model" 3 1 "model.channels only goes with model.kind: unet (here mlp)" model import "$golden" x.h5 model.kind=mlp
+refused "import with a wrong key" 3 1 "did you mean process.timesteps?" model import "$golden" x.h5 process.timestep=3
+refused "import as another network" 5 1 "is missing; the network of config.json has it" model import "$golden" x.h5 model.blocks=2
+refused "import of nothing" 4 1 "cannot read nothing/config.json" model import nothing x.h5
+mkdir cut
+cp "$golden/config.json" cut
+head -c 20000 "$golden/diffusion_pytorch_model.safetensors" >cut/diffusion_pytorch_model.safetensors
+refused "import of truncated weights" 5 1 "of the data; allowed: within 0 to" model import cut x.h5
+refused "sampling without data" 3 1 "data.file is missing" sample in.h5 data.kind=file
+test -z "$(find . -name 'x.h5*' -o -name 'averaged*' -o -name '*.part' -o -name 'bad' -name '*.h5')"
+judge $? "and none of these left anything"
+
+# --- predict ---------------------------------------------------------------------------------------
+"$py" -c 'import h5py, numpy' 2>/dev/null || { done_testing; exit; }
+good "import of golden/unet2d" "$diffx" model import "$golden" g.h5
+"$py" - "$golden" "$top/tests/golden" <<'P' || echo "Bail out! h5py cannot write"
+import sys
+import h5py, numpy as np
+exec(open(sys.argv[2] + "/unet2d.py").read().split("def draw")[1].join(["def draw", ""]).split("torch.set")[0])
+x = (1.5 * draw("x", 3 * 96)).astype("f4").reshape(3, 8, 4, 3)
+t, label = np.array([1.0, 1000.0, 18.25]), np.array([2, 0, 1])
+
+def write(name, x=x, t=t, label=label, first=None):
+    with h5py.File(name, "w") as f:
+        for key, value in dict(x=x, t=t, label=label).items():
+            if value is not None:
+                f[key] = value
+        if first is not None:
+            f["t"].attrs["first"] = first
+
+write("x.h5")
+write("zero.h5", t=t - 1, first=0)
+n = 41
+many = np.random.default_rng(0)
+write("many.h5", many.normal(size=(n, 8, 4, 3)).astype("f4"), many.integers(1, 1001, n), many.integers(0, 3, n).astype("i2"))
+nan, inf = x.copy(), x.copy()
+nan[2, 1, 0, 2], inf[0, 0, 0, 0] = np.nan, np.inf
+write("nan.h5", nan)
+write("inf.h5", inf)
+write("double.h5", x.astype("f8"))
+write("shape.h5", x[:, :, :, :2])
+write("rank.h5", x.reshape(-1))
+write("none.h5", x[:0], t[:0], label[:0])
+write("no-x.h5", x=None)
+write("no-t.h5", t=None)
+write("no-label.h5", label=None)
+write("short.h5", t=t[:2])
+write("table.h5", t=np.ones((3, 1)))
+write("late.h5", t=np.array([1, 2, 1000.5]))
+write("early.h5", t=np.array([1, 0.5, 3]))
+write("nan-t.h5", t=np.array([1, np.nan, 3]))
+write("zero-late.h5", t=np.array([0, 1000, 3]), first=0)
+write("first.h5", first=2)
+write("real-label.h5", label=np.array([0.0, 1.0, 1.5]))
+write("great-label.h5", label=np.array([0, 3, 1]))
+write("less-label.h5", label=np.array([0, -1, 1]))
+P
+good "predict" ranks 1 predict g.h5 x.h5 y.h5 run.threads=1
+good "predict, t counted from 0" ranks 1 predict g.h5 zero.h5 y0.h5 run.threads=1
+good "predict many" ranks 1 predict g.h5 many.h5 m1.h5 run.threads=1 evaluate.grain=4
+for how in "2 2" "3 1" "5 2"; do
+  set -- $how
+  good "predict on $1 ranks x $2 threads" ranks "$1" predict g.h5 many.h5 "m$1.h5" run.threads="$2" evaluate.grain=4
+  cmp m1.h5 "m$1.h5" >said 2>&1
+  judge $? "the same bytes"
+done
+good "what is predicted" "$py" - "$golden" <<'P'
+import sys
+import h5py, numpy as np
+y, y0, ref = h5py.File("y.h5"), h5py.File("y0.h5"), np.fromfile(sys.argv[1] + "/prediction.bin", "<f4").reshape(3, 8, 4, 3)
+p = y["prediction"][:]
+assert np.sqrt(np.mean((p - ref) ** 2) / np.mean(ref**2)) < 1e-5
+assert np.array_equal(p, y0["prediction"][:]) and np.array_equal(y["t"][:], y0["t"][:]) and list(y["t"]) == [1, 1000, 18.25]
+assert y.attrs["content"] == "prediction" and y["t"].attrs["first"] == 1 and y.attrs["ema"] == 0 and "units" in y["prediction"].attrs
+a, b = h5py.File("m1.h5")["prediction"], h5py.File("many.h5")
+assert a.shape == (41, 8, 4, 3) and np.unique(a[:].reshape(41, -1), axis=0).shape[0] == 41
+P
+predict() {       # predict NAME STATUS RANKS WORDS IN [MORE]
+  refused "predict: $1" "$2" "$3" "$4" predict g.h5 "$5" bad.h5 run.threads=1 evaluate.grain=1 ${6:-}
+}
+predict "NaN, seen by one rank of three" 5 3 "nan.h5: /x has NaN in row 2" nan.h5
+predict "an infinity" 5 1 "inf.h5: /x has an infinity in row 0" inf.h5
+predict "64-bit floats" 5 1 "double.h5: /x does not hold 32-bit floats" double.h5
+predict "other channels" 5 2 "shape.h5: /x has rows of 8 x 4 x 2; the model takes 8 x 4 x 3" shape.h5
+predict "one dimension" 5 1 "rank.h5: /x has 1 dimension; images are [N, H, W, C]" rank.h5
+predict "no rows" 5 1 "none.h5: /x has no rows" none.h5
+predict "no x" 5 1 "no-x.h5 has no /x" no-x.h5
+predict "no t" 5 2 "no-t.h5 has no /t" no-t.h5
+predict "no label" 5 1 "no-label.h5 has no /label, but the model has 3 classes" no-label.h5
+predict "too few t" 5 1 "short.h5: /t has 2 rows, /x has 3" short.h5
+predict "t as a table" 5 1 "table.h5: /t must be one number per row" table.h5
+predict "t past T" 5 3 "late.h5: /t has 1000.5 in row 2; allowed: 1 to 1000" late.h5
+predict "t before 1" 5 1 "early.h5: /t has 0.5 in row 1; allowed: 1 to 1000" early.h5
+predict "t is NaN" 5 1 "nan-t.h5: /t has nan in row 1" nan-t.h5
+predict "t past T - 1, counted from 0" 5 1 "zero-late.h5: /t has 1000 in row 1; allowed: 0 to 999" zero-late.h5
+predict "t past a shorter process" 5 1 "x.h5: /t has 1000 in row 1; allowed: 1 to 500" x.h5 process.timesteps=500
+predict "t counted from 2" 5 1 "first.h5: the attribute first of /t is 2; allowed: 1 (t = 1..T) or 0" first.h5
+predict "labels that are not whole" 5 1 "real-label.h5: /label must be one whole number per row" real-label.h5
+predict "a label past the classes" 5 2 "great-label.h5: /label has 3 in row 1; allowed: 0 to 2" great-label.h5
+predict "a label below 0" 5 1 "less-label.h5: /label has -1 in row 1; allowed: 0 to 2" less-label.h5
+predict "no file" 4 2 "cannot read nothing.h5: No such file" nothing.h5
+predict "no HDF5 file" 5 1 "config.json is not an HDF5 file" out/config.json
+predict "--ema without an average" 2 2 "--ema: g.h5 holds no averaged weights" x.h5 --ema
+test ! -e bad.h5 && test ! -e bad.h5.part
+judge $? "and none of these left a file"
+refused "predict: over its input" 4 2 "x.h5 stands there and is another file: it is not overwritten" predict g.h5 x.h5 x.h5
+refused "predict: two files too few" 2 1 "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5" predict g.h5 x.h5
+refused "predict: no checkpoint" 5 2 "no run folder and no good checkpoint" predict x.h5 x.h5 bad.h5
+"$py" -c 'import h5py, numpy as np
+with h5py.File("p.h5", "w") as f: f["x"], f["t"] = np.zeros((7, 2), "f4"), np.arange(1, 8)'
+good "predict points by a perceptron" ranks 2 predict points p.h5 py.h5
+good "in the shape of its input" "$py" -c 'import h5py
+assert h5py.File("py.h5")["prediction"].shape == (7, 2)'
+
+# --- against diffusers -----------------------------------------------------------------------------
+"$py" -c 'import diffusers, safetensors, torch' 2>/dev/null || { done_testing; exit; }
+good "export of averaged weights" "$diffx" model export run averaged --ema
+cat >compare.py <<'P'
+"""compare.py make DIR CASE | input DIR | check DIR PREDICTION: a network of diffusers, an input for diffx, and its prediction."""
+import json, sys
+import h5py, numpy as np, torch
+from diffusers import UNet2DModel
+
+D, A, R, U, B, S = "DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D", "UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"
+CASES = {
+    "digits": dict(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(16, 16, 24), down_block_types=(D, A, D),
+                   up_block_types=(U, B, U), norm_num_groups=8, attention_head_dim=8, num_class_embeds=10),
+    "wide": dict(sample_size=(8, 24), in_channels=4, out_channels=4, block_out_channels=(12, 18), down_block_types=(A, R), layers_per_block=2,
+                 up_block_types=(S, B), norm_num_groups=6, attention_head_dim=None, downsample_type="resnet", upsample_type="resnet",
+                 resnet_time_scale_shift="scale_shift", flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6),
+    "bare": dict(sample_size=7, in_channels=2, out_channels=5, block_out_channels=(8,), down_block_types=(D,), up_block_types=(U,),
+                 norm_num_groups=4, mid_block_type=None, layers_per_block=3, dropout=0.25),
+    "padded": dict(sample_size=16, block_out_channels=(8, 16, 8, 24), down_block_types=(D, D, A, A), up_block_types=(B, B, U, U), downsample_padding=0,
+                   norm_num_groups=4, attention_head_dim=4, attn_norm_num_groups=12, add_attention=True, layers_per_block=1),
+    "plain": dict(sample_size=8, block_out_channels=(16, 32), down_block_types=(R, R), up_block_types=(S, S), norm_num_groups=16, add_attention=False),
+}
+torch.manual_seed(1)
+torch.set_num_threads(1)
+what, folder = sys.argv[1:3]
+if what == "make":
+    net = UNet2DModel(**CASES[sys.argv[3]])
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    net.save_pretrained(folder)
+net = UNet2DModel.from_pretrained(folder)
+c, n, rng = net.config, 5, np.random.default_rng(3)
+h, w = c.sample_size if isinstance(c.sample_size, (list, tuple)) else (c.sample_size, c.sample_size)
+x, t = rng.normal(size=(n, h, w, c.in_channels)).astype("f4"), 1 + 40 * rng.random(n)
+label = rng.integers(0, c.num_class_embeds, n) if c.num_class_embeds else None
+if what == "check":
+    other = UNet2DModel.from_pretrained(sys.argv[4]) if len(sys.argv) > 4 else net
+    differ = [k for k, a in c.items() if a != other.config[k] and not k.startswith("_")]
+    assert set(differ) <= {"downsample_type", "upsample_type"}, differ  # which blocks without attention do not read
+    a, b = net.state_dict(), other.state_dict()
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), "other weights"
+    with torch.no_grad():
+        y = other(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy((t - 1).astype("f4")),
+                  class_labels=None if label is None else torch.from_numpy(label)).sample.permute(0, 2, 3, 1).numpy()
+    p = h5py.File(sys.argv[3])["prediction"][:]
+    off = np.sqrt(np.mean((p - y) ** 2) / np.mean(y**2))
+    print("relative", off)
+    assert p.shape == y.shape and off < 1e-5
+else:
+    with h5py.File(folder + ".h5", "w") as f:
+        f["x"], f["t"] = x, t
+        if label is not None:
+            f["label"] = label
+P
+for kind in out averaged; do
+  flag=$(test $kind = averaged && echo --ema)
+  "$py" compare.py input $kind >said 2>&1 && ranks 2 predict run $kind.h5 $kind-y.h5 $flag >>said 2>&1 && "$py" compare.py check $kind $kind-y.h5 >>said 2>&1
+  judge $? "a trained network predicts the same in diffusers ($kind: $(sed -n 's/^relative //p' said))"
+done
+cmp out-y.h5 averaged-y.h5 >/dev/null 2>&1
+test $? = 1
+judge $? "and the average is another network"
+for case in digits wide bare padded plain; do
+  "$py" compare.py make $case $case >said 2>&1 && "$diffx" model import $case $case-i.h5 >>said 2>&1 && "$diffx" model export $case-i.h5 $case-e >>said 2>&1 &&
+    ranks 2 predict $case-i.h5 $case.h5 $case-y.h5 >>said 2>&1 && "$py" compare.py check $case $case-y.h5 $case-e >>said 2>&1
+  judge $? "$case: from diffusers and back ($(sed -n 's/^relative //p' said))"
+done
+done_testing
