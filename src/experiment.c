@@ -181,8 +181,10 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
                                       dx_objective_variance(&s->objective), &p);
 
   if (wrong) return dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, "process.timesteps")));
+  wrong = dx_objective_check(&s->objective, &s->process, &p);
   dx_process_destroy(&p);
-  return err;
+  if (wrong) wrong = dx_error_in(wrong, "%s", dx_keys_place(keys, "objective.predict"));
+  return dx_keys_both(err, wrong);
 }
 
 static dx_error *compatible(const dx_spec *spec, const char *theirs)

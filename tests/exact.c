@@ -53,10 +53,10 @@ static void predicts(const dx_process *p)
     t[i] = golden_predict[i].t;
     for (int j = 0; j < 2; j++) xt[2 * i + j] = (float)golden_predict[i].x[j];
   }
-  dx_exact_predict(x, N, t, xt, out);
+  dx_exact_predict(x, dx_predict_find("noise"), N, t, xt, out, NULL);
   for (int i = 0; i < 2 * N; i++) wrong += !near(out[i], golden_predict[i / 2].eps[i % 2], 1.2e-7);
   ok(!wrong, "a mixture of three in the plane, seen through shift and scale: %d predictions", (int)N);
-  for (int i = N - 1; i >= 0; i--) dx_exact_predict(x, 1, t + i, xt + 2 * i, one + 2 * i);
+  for (int i = N - 1; i >= 0; i--) dx_exact_predict(x, dx_predict_find("noise"), 1, t + i, xt + 2 * i, one + 2 * i, NULL);
   ok(!memcmp(out, one, sizeof out), "bits do not depend on the grain");
   ok(near(dx_exact_mixture_second_moment(dx_exact_mixture(x)), 0.54541015625, 1e-15),
      "second moment in normalised units");
@@ -75,7 +75,7 @@ static void gaussian(const dx_process *p)
   float out[3];
   int wrong = 0;
 
-  dx_exact_predict(x, 1, t, xt, out);
+  dx_exact_predict(x, dx_predict_find("noise"), 1, t, xt, out, NULL);
   for (int j = 0; j < 3; j++)
     wrong += !near(out[j], b * (xt[j] - a * 0.3) / (abar * 0.25 + 1 - abar), 1e-7);
   ok(!wrong, "a Gaussian is a mixture of one, far away too");

@@ -215,6 +215,30 @@ static void refused(int64_t T, double last, const char *words)
   dx_process_destroy(&p);
 }
 
+/* Lin et al. 2024: sqrt(abar) shifted and stretched, from its formula. */
+static void shifted(void)
+{
+  const dx_schedule *s = dx_schedule_find("linear");
+  dx_process_config c = {.schedule = "linear", .timesteps = 1000};
+  dx_process before, after;
+  settings options;
+  double worst = 0, first, last;
+
+  dx_option_presets(s->options, &options);
+  dx_error *e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &before);
+  c.zero_terminal = true;
+  if (!e) e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &after);
+  if (e) printf("Bail out! %s\n", dx_error_text(e)), exit(1);
+  first = sqrt(before.abar[0]);
+  last = sqrt(before.abar[999]);
+  for (int i = 0; i < 1000; i++)
+    worst = fmax(worst, fabs(sqrt(after.abar[i]) - (sqrt(before.abar[i]) - last) * first / (first - last)));
+  ok(worst < 1e-13 && after.abar[999] == 0 && after.abar[998] > 0, "zero_terminal: sqrt(abar) by the paper's formula, to %.1e", worst);
+  ok(dx_process_prior(&after, 3, 7) == 0, "zero_terminal: x_T tells nothing, so L_T is 0");
+  dx_process_destroy(&before);
+  dx_process_destroy(&after);
+}
+
 int main(void)
 {
   dx_process p;
@@ -230,10 +254,10 @@ int main(void)
   ok(e && strstr(dx_error_text(e), "process.timesteps is 20"), "a schedule's refusal is passed on");
   dx_error_free(e);
   refused(1, 0.5, "process.timesteps is 1; allowed: at least 2");
-  refused(10, 1, "beta_10 = 1) leaves nothing of x_0");
   refused(10, 1.5, "beta_10 is 1.5; allowed");
   refused(10, NAN, "beta_10 is nan; allowed");
-  refused(2000, 0.1, "abar_656");
+  refused(2000, 0.1, "abar_656 = ");
+  shifted();
   dx_process_destroy(NULL);
   return done();
 }

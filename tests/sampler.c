@@ -65,7 +65,7 @@ static void run(const dx_sampler *s, const void *config, const dx_objective *o, 
   noise(0, x);
   for (int64_t i = 0; i < steps; i++) {
     for (int j = 0; j < N; j++) each[j] = (int32_t)t[i];
-    dx_exact_predict(exact, N, each, x, eps);
+    dx_exact_predict(exact, o->predict, N, each, x, eps, NULL);
     dx_objective_x0(o, N, each, x, eps, x0hat);
     noise((uint64_t)t[i], z);
     s->step(config, o->process, o->kernel, t[i], i + 1 < steps ? t[i + 1] : 0, N * D, x, x0hat, z, x);
@@ -82,7 +82,7 @@ static void recovers(const dx_sampler *s, const char *const *pairs, dx_variance 
   static float x[N * D];
   dx_process p = make(500, variance);
   dx_kernels k;
-  const dx_objective o = {.process = &p, .kernel = &k, .dim = D};
+  const dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D};
   dx_exact *exact;
   dx_error *e = dx_exact_create(&m, 0, 1, &p, &exact);
   settings c;

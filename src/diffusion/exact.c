@@ -6,7 +6,9 @@
 
      E[eps | x_t] = sum_k r_k b (x_t - a mu_k) / v_k
      E[x_0 | x_t] = sum_k r_k m_k,  m_k = mu_k + a s_k^2 / v_k (x_t - a mu_k)
-     Var[x_0 | x_t] = sum_k r_k (s_k^2 b^2 / v_k + (m_k - E[x_0 | x_t])^2)   (one dimension) */
+     Var[x_0 | x_t] = sum_k r_k (s_k^2 b^2 / v_k + (m_k - E[x_0 | x_t])^2)   (of each dimension)
+
+   and what else a network may predict is a sum of these two expectations. */
 #include "diffusion/exact.h"
 
 #include "base/math.h"
@@ -77,12 +79,11 @@ static double normalise(int64_t count, double *r)
   return largest + dx_log(sum);
 }
 
-static void predict_one(const dx_exact *e, int64_t row, const float *xt, float *out)
+/* Weights r of the components given x_t. */
+static void weigh(const dx_exact *e, double abar, double nbar, const float *xt, double *r)
 {
   const dx_mixture *m = &e->m;
-  const double abar = e->process->abar[row], nbar = e->process->nbar[row], a = sqrt(abar),
-               b = sqrt(nbar);
-  double r[DX_EXACT_COMPONENTS_MAX];
+  const double a = sqrt(abar);
 
   for (int64_t k = 0; k < m->count; k++) {
     const double v = abar * m->sigma[k] * m->sigma[k] + nbar;
@@ -96,20 +97,51 @@ static void predict_one(const dx_exact *e, int64_t row, const float *xt, float *
     r[k] = e->log_weight[k] - 0.5 * ((double)m->dim * dx_log(v) + distance / v);
   }
   normalise(m->count, r);
-  for (int64_t k = 0; k < m->count; k++) r[k] *= b / (abar * m->sigma[k] * m->sigma[k] + nbar);
-  for (int64_t j = 0; j < m->dim; j++) {
-    double sum = 0;
+}
 
-    for (int64_t k = 0; k < m->count; k++) sum += r[k] * (xt[j] - a * m->mean[k * m->dim + j]);
-    out[j] = (float)sum;
+/* E[x_0 | x_t] - mu_k of component k alone, where x_t = x in dimension j: a s^2 / v (x_t - a mu). */
+static double shift_of(const dx_mixture *m, double abar, double nbar, int64_t k, int64_t j, double x)
+{
+  const double a = sqrt(abar), s2 = m->sigma[k] * m->sigma[k];
+
+  return a * s2 / (abar * s2 + nbar) * (x - a * m->mean[k * m->dim + j]);
+}
+
+static void predict_one(const dx_exact *e, const dx_predict *what, int64_t row, const float *xt, float *out,
+                        float *var)
+{
+  const dx_mixture *m = &e->m;
+  const double abar = e->process->abar[row], nbar = e->process->nbar[row], a = sqrt(abar), b = sqrt(nbar);
+  const dx_affine f = what->at(e->process, row);
+  double r[DX_EXACT_COMPONENTS_MAX];
+
+  weigh(e, abar, nbar, xt, r);
+  for (int64_t j = 0; j < m->dim; j++) {
+    double eps = 0, x0 = 0, square = 0;
+
+    for (int64_t k = 0; k < m->count; k++) {
+      eps += r[k] * (b / (abar * m->sigma[k] * m->sigma[k] + nbar)) * (xt[j] - a * m->mean[k * m->dim + j]);
+      x0 += r[k] * (m->mean[k * m->dim + j] + shift_of(m, abar, nbar, k, j, xt[j]));
+    }
+    out[j] = (float)(f.of_x0 * x0 + f.of_eps * eps);
+    for (int64_t k = 0; var && k < m->count; k++) {
+      const double s2 = m->sigma[k] * m->sigma[k], v = abar * s2 + nbar;
+      const double d = m->mean[k * m->dim + j] + shift_of(m, abar, nbar, k, j, xt[j]) - x0;
+
+      square += r[k] * (s2 * nbar / v + d * d);
+    }
+    if (var) var[j] = (float)square;
   }
 }
 
-void dx_exact_predict(const dx_exact *e, int64_t n, const int32_t *t, const float *xt, float *out)
+void dx_exact_predict(const dx_exact *e, const dx_predict *what, int64_t n, const int32_t *t, const float *xt,
+                      float *out, float *var)
 {
   for (int64_t i = 0; i < n; i++) {
+    const int64_t at = i * e->m.dim;
+
     assert(t[i] >= 1 && t[i] <= e->process->timesteps);
-    predict_one(e, t[i] - 1, xt + i * e->m.dim, out + i * e->m.dim);
+    predict_one(e, what, t[i] - 1, xt + at, out + at, var ? var + at : NULL);
   }
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* diffusion/objective.c - noise prediction with the simple loss; Ho et al. 2020, eq. 4, 9, 14.
+/* diffusion/objective.c - noising, the loss of a prediction, and the way back to x0; Ho et al. 2020, eq. 4, 14.
 
-     xt    = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps
-     x0hat = xt / sqrt(abar_t) - sqrt((1 - abar_t) / abar_t) epshat
-     loss  = 1/D sum (eps - epshat)^2
+     xt     = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps
+     target = of_x0 x0 + of_eps eps,  x0hat = x0_xt xt + x0_out out     (predict.c)
+     loss   = 1/D sum (target - out)^2
 
    Kernels are called example by example, so that bits depend on nothing but the example. */
 #include "diffusion/objective.h"
@@ -13,7 +13,8 @@
 #include <string.h>
 
 const dx_option dx_objective_options[] = {
-  DX_OPTION(dx_objective_config, predict, "noise", 0, 0, "what the network predicts", .choices = "noise"),
+  DX_OPTION(dx_objective_config, predict, "noise", 0, 0, "what the network predicts: the noise, the data (x0), sqrt(abar) eps - sqrt(1 - abar) x_0 (v), or the "
+            "mean of q(x_{t-1} given x_t, x_0) (mean)", .choices = "noise|x0|v|mean"),
   DX_OPTION(dx_objective_config, variance, "fixed-large", 0, 0,
             "variance of the reverse steps: beta~_t (fixed-small) or beta_t (fixed-large)",
             .choices = "fixed-small|fixed-large"),
@@ -26,6 +27,20 @@ const dx_option dx_objective_options[] = {
 dx_variance dx_objective_variance(const dx_objective_config *c)
 {
   return strcmp(c->variance, "fixed-small") ? DX_VARIANCE_LARGE : DX_VARIANCE_SMALL;
+}
+
+dx_error *dx_objective_check(const dx_objective_config *c, const dx_process_config *pc, const dx_process *p)
+{
+  const int64_t T = p->timesteps;
+
+  if (!dx_predict_find(c->predict)->from_nothing && p->abar[T - 1] < dx_abar_least)
+    return DX_FAIL(CONFIG,
+                   "objective.predict is %s, but process.schedule %s%s with process.timesteps %lld has beta_%lld = %g and "
+                   "abar_%lld = %.3g, which leaves nothing of x_0 to follow from it; allowed: objective.predict x0 or v, or "
+                   "abar_T of at least %g",
+                   c->predict, pc->schedule, pc->zero_terminal ? " (process.zero_terminal)" : "", (long long)T, (long long)T,
+                   p->beta[T - 1], (long long)T, p->abar[T - 1], dx_abar_least);
+  return NULL;
 }
 
 /* The row of step t. */
@@ -48,21 +63,20 @@ void dx_objective_noise(const dx_objective *o, int64_t n, const int32_t *t, cons
 }
 
 void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
-                       const float *eps, const float *xt, const float *out, float weight,
-                       dx_terms *terms, float *gout)
+                       const float *eps, const float *out, float weight, dx_terms *terms, float *gout,
+                       float *room)
 {
   const float slope = 2 * weight / (float)o->dim;
 
-  (void)x0; /* noise prediction needs eps alone */
-  (void)xt;
   for (int64_t i = 0; i < n; i++) {
     const int64_t r = row(o, t[i]), at = i * o->dim;
-    const double mse = o->kernel->sum_squared_diff(o->dim, eps + at, out + at) / (double)o->dim;
+    const dx_affine f = o->predict->at(o->process, r);
 
-    /* x0 - x0hat = sqrt((1 - abar) / abar) (epshat - eps) */
+    o->kernel->mix(o->dim, (float)f.of_x0, x0 + at, (float)f.of_eps, eps + at, room);
+    const double square = o->kernel->sum_squared_diff(o->dim, room, out + at) / (double)o->dim;
     terms[i] = (dx_terms){
-        .loss = mse, .mse = mse, .x0_mse = mse * (o->process->nbar[r] / o->process->abar[r])};
-    if (gout) o->kernel->mix(o->dim, slope, out + at, -slope, eps + at, gout + at);
+        .loss = square, .mse = square * (f.eps_out * f.eps_out), .x0_mse = square * (f.x0_out * f.x0_out)};
+    if (gout) o->kernel->mix(o->dim, slope, out + at, -slope, room, gout + at);
   }
 }
 
@@ -76,10 +90,9 @@ void dx_objective_x0(const dx_objective *o, int64_t n, const int32_t *t, const f
 {
   for (int64_t i = 0; i < n; i++) {
     const int64_t r = row(o, t[i]), at = i * o->dim;
-    const double abar = o->process->abar[r], nbar = o->process->nbar[r];
+    const dx_affine f = o->predict->at(o->process, r);
 
-    o->kernel->mix(o->dim, (float)(1 / sqrt(abar)), xt + at, (float)-sqrt(nbar / abar), out + at,
-                   x0hat + at);
+    o->kernel->mix(o->dim, (float)f.x0_xt, xt + at, (float)f.x0_out, out + at, x0hat + at);
     if (o->clip) clip(o->dim, o->lo, o->hi, x0hat + at);
   }
 }

@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Below this, 1 / sqrt(abar_T) and its square no longer fit float32 comfortably, and x_T is
-   noise alone to every digit that we carry. */
-static const double abar_least = 1e-30;
+const double dx_abar_least = 1e-30;
 static const double log_2pi = 1.8378770664093455;
 
 /* "|linear|cosine": the choices of process.schedule come from the list itself. */
@@ -25,6 +23,9 @@ const dx_option dx_process_options[] = {
   DX_OPTION(dx_process_config, schedule, "linear", 0, 0, "how much noise each step adds",
             .choices = schedule_names + 1),
   DX_OPTION(dx_process_config, timesteps, "1000", 2, 1000000, "number of diffusion steps T"),
+  DX_OPTION(dx_process_config, zero_terminal, "false", 0, 0,
+            "shift sqrt(abar) of the schedule so that x_T keeps nothing of x_0 (Lin et al. 2024); needs objective.predict "
+            "x0 or v"),
   DX_OPTION(dx_process_config, decoder_variance, "auto", 0, 0,
             "variance of the decoder term L_0: beta~_2 (clipped), beta_1 (beta), or the mean squared "
             "error of x_0 at t = 1 (optimal); auto is clipped for 8-bit data, else optimal",
@@ -47,6 +48,24 @@ static dx_error *allocate(int64_t T, dx_process *p)
   return NULL;
 }
 
+/* Lin et al. 2024, algorithm 1: sqrt(abar_t) is shifted by sqrt(abar_T) and stretched so that
+   abar_1 stays. With s_t = sqrt(abar_t), as differences that lose no digits,
+
+     beta'_t = (s_{t-1} - s_t) (s_{t-1} + s_t - 2 s_T) / (s_{t-1} - s_T)^2,  beta'_1 = beta_1, beta'_T = 1 */
+static void rescale(int64_t T, double *beta)
+{
+  double last = 1, before = sqrt(1 - beta[0]);
+
+  for (int64_t i = 0; i < T; i++) last *= sqrt(1 - beta[i]);
+  for (int64_t i = 1; i < T; i++) {
+    const double ratio = sqrt(1 - beta[i]), now = before * ratio, left = before - last;
+
+    beta[i] = before * (beta[i] / (1 + ratio)) * (before + now - 2 * last) / (left * left);
+    before = now;
+  }
+  beta[T - 1] = 1;
+}
+
 static dx_error *check_betas(const dx_process_config *c, const dx_process *p)
 {
   double abar = 1;
@@ -56,13 +75,12 @@ static dx_error *check_betas(const dx_process_config *c, const dx_process *p)
       return DX_FAIL(CONFIG, "process.schedule is %s: its beta_%lld is %g; allowed: above 0, at most 1",
                      c->schedule, (long long)(i + 1), p->beta[i]);
     abar *= 1 - p->beta[i];
-    if (abar < abar_least)
+    if (abar < dx_abar_least && i + 1 < p->timesteps)
       return DX_FAIL(CONFIG,
                      "process.schedule is %s, process.timesteps is %lld: abar_%lld = %.3g (beta_%lld = %g) "
-                     "leaves nothing of x_0, and noise prediction could not find it; allowed: beta "
-                     "below 1 and abar_T of at least %g",
+                     "leaves nothing of x_0; allowed before the last step: beta below 1 and abar of at least %g",
                      c->schedule, (long long)p->timesteps, (long long)(i + 1), abar,
-                     (long long)(i + 1), p->beta[i], abar_least);
+                     (long long)(i + 1), p->beta[i], dx_abar_least);
   }
   return NULL;
 }
@@ -115,6 +133,10 @@ dx_error *dx_process_create(const dx_process_config *c, const dx_schedule *s,
   DX_TRY(allocate(c->timesteps, &p));
   DX_TRY_GOTO(err, failed, s->fill(schedule_config, c->timesteps, p.beta));
   DX_TRY_GOTO(err, failed, check_betas(c, &p));
+  if (c->zero_terminal) {
+    rescale(c->timesteps, p.beta);
+    DX_TRY_GOTO(err, failed, check_betas(c, &p));
+  }
   accumulate(&p);
   fill_posterior(&p);
   fill_variance(&p, variance);

@@ -15,6 +15,7 @@
 typedef struct {
   char schedule[32];
   int64_t timesteps;
+  bool zero_terminal;         /* shift the schedule so that x_T keeps nothing of x_0 */
   char decoder_variance[16];  /* "auto" | "clipped" | "beta" | "optimal" */
 } dx_process_config;
 extern const dx_option dx_process_options[];
@@ -32,8 +33,12 @@ typedef struct {
   double *memory;                   /* owns all of the above */
 } dx_process;
 
+/* Below this, 1 / sqrt(abar_t) and its square no longer fit float32 comfortably, and x_t is
+   noise alone to every digit that we carry. Allowed for t = T alone, and not with every prediction. */
+extern const double dx_abar_least;
+
 /* variance: which reverse variance fills var. DX_E_CONFIG names the keys where T is below 2, a
-   beta is out of bounds, or x_T keeps nothing of x_0 (noise prediction could not find it).  Local */
+   beta is out of bounds, or an x_t before x_T keeps nothing of x_0.  Local */
 dx_error *dx_process_create(const dx_process_config *c, const dx_schedule *s,
                             const void *schedule_config, dx_variance variance,
                             dx_process *out) DX_MUST_CHECK;

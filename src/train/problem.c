@@ -41,7 +41,9 @@ static dx_error *create_local(dx_problem *p)
 
   DX_TRY(dx_process_create(&s->process, s->schedule, s->schedule_config,
                            dx_objective_variance(&s->objective), &p->process));
-  p->objective = (dx_objective){.process = &p->process, .kernel = &p->team->kernel, .dim = p->dim};
+  DX_TRY(dx_objective_check(&s->objective, &s->process, &p->process));
+  p->objective = (dx_objective){.process = &p->process, .kernel = &p->team->kernel, .dim = p->dim,
+                                .predict = dx_predict_find(s->objective.predict)};
   return create_predictor(p);
 }
 
@@ -80,15 +82,17 @@ int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p
 static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt,
                           float *out)
 {
+  const dx_problem *const p = ctx;
+
   (void)thread;
   (void)label;
-  dx_exact_predict(ctx, n, t, xt, out);
+  dx_exact_predict(p->exact, p->objective.predict, n, t, xt, out, NULL);
 }
 
 dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out)
 {
   if (p->exact) {
-    *out = (dx_predictor){.predict = predict_exact, .ctx = p->exact};
+    *out = (dx_predictor){.predict = predict_exact, .ctx = p};
     return NULL;
   }
   DX_TRY(dx_net_reserve(p->net, DX_PASS_INFER, B));

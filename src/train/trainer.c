@@ -16,6 +16,7 @@
 /* What one thread works on: one grain at a time. */
 typedef struct {
   float *eps, *xt, *out, *gout;   /* (grain, D) */
+  float *room;                    /* (D) */
   float *memory;                  /* owns them */
 } worker;
 
@@ -111,11 +112,12 @@ static dx_error *create_buffers(dx_trainer *t)
   for (int i = 0; i < threads; i++) {
     worker *const w = &t->worker[i];
 
-    if (!(w->memory = floats(4 * one))) return no_memory();
+    if (!(w->memory = floats(4 * one + D))) return no_memory();
     w->eps = w->memory;
     w->xt = w->eps + one;
     w->out = w->xt + one;
     w->gout = w->out + one;
+    w->room = w->gout + one;
   }
   return NULL;
 }
@@ -289,8 +291,8 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   note *const notes = t->note + t->noted * examples(t) + i;
   memset(notes, 0, (size_t)g * sizeof *notes);
   find_decoder_terms(t, ts, x0, w->xt, w->out, w->gout, notes);
-  dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->xt, w->out, 1.0f / (float)t->config->batch,
-                    terms, w->gout);
+  dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->out, 1.0f / (float)t->config->batch, terms,
+                    w->gout, w->room);
   dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
   for (int64_t k = 0; k < g; k++) {
     notes[k].loss = terms[k].loss;
@@ -502,7 +504,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
   int64_t held = floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats) +
-                 reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + 4 * one * threads;
+                 reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + (4 * one + p->dim) * threads;
 
   plan.bytes = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
                (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch);

@@ -288,7 +288,7 @@ static double predicted_mse(const dx_team *team, const dx_exact *e, const dx_pro
                             double *error)
 {
   enum { N = 4096 };
-  const dx_objective o = {.process = p, .kernel = &team->kernel, .dim = 1};
+  const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"), .dim = 1};
   const dx_stream data = {.seed = 2, .purpose = DX_FOR_TEST}, noise = {.seed = 3, .purpose = DX_FOR_TEST};
   float x0[N], eps[N], xt[N], out[N];
   double sum = 0, squares = 0;
@@ -304,7 +304,7 @@ static double predicted_mse(const dx_team *team, const dx_exact *e, const dx_pro
     ts[i] = t;
   }
   dx_objective_noise(&o, N, ts, x0, eps, xt);
-  dx_exact_predict(e, N, ts, xt, out);
+  dx_exact_predict(e, o.predict, N, ts, xt, out, NULL);
   dx_objective_x0(&o, N, ts, xt, out, out);
   for (int i = 0; i < N; i++) {
     const double square = ((double)x0[i] - out[i]) * ((double)x0[i] - out[i]);
@@ -358,7 +358,7 @@ static void fresh(const dx_team *team, uint64_t step, float *z)
 static void draw(const dx_team *team, const dx_sampler *s, const void *config, const dx_exact *e,
                  const dx_process *p, int64_t *plan, float *x)
 {
-  const dx_objective o = {.process = p, .kernel = &team->kernel, .dim = 1};
+  const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"), .dim = 1};
   const int64_t steps = s->plan(config, p, plan);
   float eps[DRAWS], x0hat[DRAWS], z[DRAWS];
   int32_t t[DRAWS];
@@ -366,7 +366,7 @@ static void draw(const dx_team *team, const dx_sampler *s, const void *config, c
   fresh(team, 0, x);
   for (int64_t i = 0; i < steps; i++) {
     for (int j = 0; j < DRAWS; j++) t[j] = (int32_t)plan[i];
-    dx_exact_predict(e, DRAWS, t, x, eps);
+    dx_exact_predict(e, o.predict, DRAWS, t, x, eps, NULL);
     dx_objective_x0(&o, DRAWS, t, x, eps, x0hat);
     fresh(team, (uint64_t)plan[i], z);
     s->step(config, p, &team->kernel, plan[i], i + 1 < steps ? plan[i + 1] : 0, DRAWS, x, x0hat, z, x);

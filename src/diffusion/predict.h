@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* diffusion/predict.h - what a network predicts, and what follows from it. */
+#ifndef DX_DIFFUSION_PREDICT_H
+#define DX_DIFFUSION_PREDICT_H
+#include <stdbool.h>
+#include "diffusion/process.h"
+
+/* A prediction at one step: all is affine in what is known.
+     target = of_x0 x0 + of_eps eps
+     x0hat  = x0_xt x_t + x0_out out
+     epshat = eps_xt x_t + eps_out out */
+typedef struct { double of_x0, of_eps, x0_xt, x0_out, eps_xt, eps_out; } dx_affine;
+
+/* One row of the list in predict.c. */
+typedef struct {
+  const char *name, *help;
+  bool from_nothing; /* x0hat follows even where x_T keeps nothing of x_0 (abar_T = 0) */
+  dx_affine (*at)(const dx_process *p, int64_t row); /* row t - 1 */
+} dx_predict;
+
+const dx_predict *dx_predict_find(const char *name); /* NULL: no such prediction */
+const dx_predict *dx_predict_at(int i);              /* in list order; NULL after the last */
+#endif
