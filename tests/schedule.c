@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef union { max_align_t align; char bytes[256]; } settings;
+typedef union { max_align_t align; char bytes[20000]; } settings;
 
 /* As a user would give it: presets, then KEY VALUE pairs up to NULL. */
 static void set(const dx_schedule *s, settings *c, const char *const *pairs)
@@ -63,7 +63,22 @@ static void golden(void)
     free(beta);
     rows++;
   }
-  ok(!wrong && rows > 30, "beta of %d rows is right to 1e-13", rows);
+  for (size_t i = 0; i < sizeof golden_beta / sizeof *golden_beta; i++) {
+    const int T = golden_beta[i].T;
+    double *beta = malloc((size_t)T * sizeof *beta);
+    settings c;
+
+    set(dx_schedule_find(golden_beta[i].name), &c, NULL);
+    dx_error *e = dx_schedule_find(golden_beta[i].name)->fill(&c, T, beta);
+    const bool good = !e && near(beta[golden_beta[i].t - 1], golden_beta[i].beta, 4e-13);
+
+    if (!good) printf("# %s %d: beta_%d is %.17g, not %.17g\n", golden_beta[i].name, T, golden_beta[i].t, beta[golden_beta[i].t - 1], golden_beta[i].beta);
+    wrong += !good;
+    dx_error_free(e);
+    free(beta);
+    rows++;
+  }
+  ok(!wrong && rows > 90, "beta of %d rows is right to 4e-13", rows);
 }
 
 /* By array index, cosine with 1000 steps has beta 4.12842248219691e-05 at 0 and one clipped beta. */
@@ -80,18 +95,40 @@ static void cosine_clips_once(void)
   dx_error_free(e);
 }
 
-static void refused(int64_t T, const char *const *pairs, const char *words, const char *what)
+static void refuses(const char *name, int64_t T, const char *const *pairs, const char *words, const char *what)
 {
-  const dx_schedule *s = dx_schedule_find("linear");
+  const dx_schedule *s = dx_schedule_find(name);
   double beta[1000];
   settings c;
   dx_error *e;
 
   set(s, &c, pairs);
   e = s->fill(&c, T, beta);
-  ok(e && dx_error_code(e) == DX_E_CONFIG && strstr(dx_error_text(e), words), "linear refuses %s: %s",
+  ok(e && dx_error_code(e) == DX_E_CONFIG && strstr(dx_error_text(e), words), "%s refuses %s: %s", name,
      what, e ? dx_error_text(e) : "no error");
   dx_error_free(e);
+}
+
+static void refused(int64_t T, const char *const *pairs, const char *words, const char *what)
+{
+  refuses("linear", T, pairs, words, what);
+}
+
+/* The text of process.betas, one number after the other. */
+static void listed(void)
+{
+  static const char *const three[] = {"betas", " 0.125,0.25 ,\t1e-1\n", NULL}, *const word[] = {"betas", "0.1 0.2x 0.3", NULL};
+  const dx_schedule *s = dx_schedule_find("list");
+  double beta[3] = {0};
+  settings c;
+
+  set(s, &c, three);
+  dx_error *e = s->fill(&c, 3, beta);
+  ok(!e && beta[0] == 0.125 && beta[1] == 0.25 && beta[2] == 0.1, "list: three betas");
+  dx_error_free(e);
+  refuses("list", 4, three, "process.betas has 3 numbers; allowed: as many as process.timesteps, which is 4", "too few");
+  refuses("list", 2, three, "process.betas has 3 numbers", "too many");
+  refuses("list", 3, word, "process.betas: number 2 is \"0.2x\"", "a word");
 }
 
 static void accepted(int64_t T, const char *const *pairs, const char *what)
@@ -118,6 +155,7 @@ int main(void)
     ok(dx_schedule_find(s->name) == s && s->help, "%s is found by its name", s->name);
     ok(strstr(dx_option_find(dx_process_options, "schedule")->choices, s->name) != NULL,
        "%s is a choice of process.schedule", s->name);
+    if (!strcmp(s->name, "list")) continue;
     falls_strictly(s, 21);
     falls_strictly(s, 1000);
     falls_strictly(s, 4000);
@@ -125,6 +163,9 @@ int main(void)
   ok(!dx_schedule_find("lineal") && !dx_schedule_at(-1) && !dx_schedule_at(1000), "no other schedule");
   golden();
   cosine_clips_once();
+  listed();
+  refuses("constant", 10, NULL, "process.timesteps is 10: constant's beta is 1; allowed", "10 scaled steps");
+  refuses("sigmoid", 10, (const char *const[]){"start", "3", NULL}, "process.end is 3; allowed: above process.start", "an end at its start");
   refused(20, NULL, "process.timesteps is 20: linear's beta_20 = 0.02 x 1000 / 20 = 1; allowed",
           "20 scaled steps");
   refused(2, NULL, "linear's beta_2", "2 scaled steps");

@@ -26,6 +26,36 @@ def cosine(T):
     return [min(1 - f(mpf(i + 1) / T) / f(mpf(i) / T), mpf("0.999")) for i in range(T)]
 
 
+def quadratic(T):
+    k, a, b = mpf(1000) / T, sqrt(mpf("1e-4")), sqrt(mpf("0.02"))
+    return [k * (a + (b - a) * mpf(i) / (T - 1)) ** 2 for i in range(T)]
+
+
+def constant(T):
+    return [mpf(1000) / T * mpf("0.01")] * T
+
+
+def jsd(T):
+    return [1 / mpf(T - i) for i in range(T)]
+
+
+def sigmoid(T, start=-3, end=3):
+    def s(x):
+        return 1 / (1 + exp(-x))
+
+    def f(t):
+        return (s(mpf(end)) - s(start + mpf(end - start) * t / T)) / (s(mpf(end)) - s(mpf(start)))
+    return [min(1 - f(i + 1) / f(i), mpf("0.999")) for i in range(T)]
+
+
+def laplace(T, mu=0, b=mpf("0.5")):
+    def abar(u):
+        sign = 1 if u < mpf("0.5") else -1
+        return 1 / (1 + exp(-(mu - b * sign * log(1 - 2 * abs(u - mpf("0.5"))))))
+    a = [mpf(1)] + [abar((i + mpf("0.5")) / T) for i in range(T)]
+    return [1 - a[i + 1] / a[i] for i in range(T)]
+
+
 def cumulate(beta):
     abar, out = mpf(1), [mpf(1)]
     for b in beta:
@@ -39,6 +69,7 @@ SCHEDULES = {
     ("linear", 21): linear(21), ("cosine", 1000): cosine(1000), ("cosine", 4000): cosine(4000),
     ("cosine", 50): cosine(50),
 }
+MORE = {(f.__name__, T): f(T) for f in (quadratic, constant, jsd, sigmoid, laplace) for T in (1000, 51)}
 
 
 def number(x):
@@ -57,6 +88,12 @@ def schedule_rows():
             yield row(f'"{name}"', str(T), str(t), number(b), number(a), number(1 - a),
                       number(b * (1 - before) / (1 - a)), number(b * sqrt(before) / (1 - a)),
                       number((1 - before) * sqrt(1 - b) / (1 - a)), number(log(a / (1 - a))))
+
+
+def beta_rows():
+    for (name, T), beta in MORE.items():
+        for t in sorted({1, 2, 3, T // 2, T // 2 + 1, T - 1, T}):
+            yield row(f'"{name}"', str(T), str(t), number(beta[t - 1]))
 
 
 def vb_rows():
@@ -195,6 +232,7 @@ def header():
     for name, fields, rows in (
             ("schedule", "const char *name; int T, t; double beta, abar, nbar, post_var, c1, c2, log_snr;",
              schedule_rows()),
+            ("beta", "const char *name; int T, t; double beta;", beta_rows()),
             ("vb", "int large, t; double x0_sq, vb;", vb_rows()),
             ("prior", "const char *name; int T; double x0_sq, prior;", prior_rows()),
             ("ddim", "int t, s; double eta, sigma, xs;", ddim_rows()),
