@@ -15,8 +15,9 @@ def closed_form(r, s2, units):
     before = np.append(1.0, abar[:-1])
     beta = r.array("process/beta")
     posterior = r.array("process/posterior_variance")
-    variance = r.array("process/variance")
     mean_error = (beta / (1 - abar)) ** 2 * before * s2 * (1 - abar) / (abar * s2 + 1 - abar)
+    # learned or estimated: the best there is
+    variance = r.array("process/variance") if r.has("process/variance") else posterior + mean_error
     kl = np.full(r.timesteps, np.nan)
     ratio = posterior[1:] / variance[1:]
     kl[1:] = r.dimension / 2 * (ratio - 1 - np.log(ratio) + mean_error[1:] / variance[1:])

@@ -20,6 +20,10 @@ dx_error *dx_cmd_list(const dx_call *call)
   for (int i = 0; dx_schedule_at(i); i++) printf("  %-14s %s\n", dx_schedule_at(i)->name, dx_schedule_at(i)->help);
   puts("predictions (objective.predict)");
   for (int i = 0; dx_predict_at(i); i++) printf("  %-14s %s\n", dx_predict_at(i)->name, dx_predict_at(i)->help);
+  puts("reverse variances (objective.variance)");
+  for (int i = 0; dx_reverse_at(i); i++) printf("  %-14s %s\n", dx_reverse_at(i)->name, dx_reverse_at(i)->help);
+  puts("losses (objective.loss)");
+  for (int i = 0; dx_loss_at(i); i++) printf("  %-14s %s\n", dx_loss_at(i)->name, dx_loss_at(i)->help);
   puts("models (model.kind)");
   printf("  %-14s %s\n", "exact", "the Bayes-optimal prediction, for data whose density is known; nothing is trained");
   for (int i = 0; dx_model_at(i); i++) printf("  %-14s %s\n", dx_model_at(i)->name, dx_model_at(i)->help);

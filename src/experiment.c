@@ -58,6 +58,14 @@ static bool model_at(int i, kind *k)
   return k->name != NULL;
 }
 
+static bool loss_at(int i, kind *k)
+{
+  const dx_loss *const l = dx_loss_at(i);
+
+  if (l) *k = (kind){l->name, l->options, l->config_size};
+  return l != NULL;
+}
+
 static bool sampler_at(int i, kind *k)
 {
   const dx_sampler *const s = dx_sampler_at(i);
@@ -67,7 +75,7 @@ static bool sampler_at(int i, kind *k)
 }
 
 /* What an experiment chooses by name: the key that names it, and its list. */
-enum { DATA, SCHEDULE, MODEL, SAMPLER, CHOICES };
+enum { DATA, SCHEDULE, MODEL, LOSS, SAMPLER, CHOICES };
 static const struct {
   const char *prefix, *key;
   const dx_option *common;
@@ -76,6 +84,7 @@ static const struct {
   [DATA] = {"data", "data.kind", dx_data_options, data_at},
   [SCHEDULE] = {"process", "process.schedule", dx_process_options, schedule_at},
   [MODEL] = {"model", "model.kind", model_options, model_at},
+  [LOSS] = {"objective", "objective.loss", dx_objective_options, loss_at},
   [SAMPLER] = {"sample", "sample.sampler", dx_sample_options, sampler_at},
 };
 
@@ -161,7 +170,7 @@ static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[
   err = add_kinds(e, keys, DATA, &s->data, &chosen[DATA]);
   err = dx_keys_both(err, add_kinds(e, keys, SCHEDULE, &s->process, &chosen[SCHEDULE]));
   err = dx_keys_both(err, add_kinds(e, keys, MODEL, &e->model, &chosen[MODEL]));
-  add_section(e, "objective", dx_objective_options, &s->objective, NULL);
+  err = dx_keys_both(err, add_kinds(e, keys, LOSS, &s->objective, &chosen[LOSS]));
   add_section(e, "train", dx_train_options, &s->train, NULL);
   add_section(e, "evaluate", dx_evaluate_options, &s->evaluate, NULL);
   err = dx_keys_both(err, add_kinds(e, keys, SAMPLER, &s->sample, &chosen[SAMPLER]));
@@ -178,12 +187,12 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
   dx_error *err = dx_train_config_wrong(&s->train, &key, words) ? dx_keys_wrong(keys, key, "%s", words) : NULL;
   dx_process p;
   dx_error *wrong = dx_process_create(&s->process, s->schedule, s->schedule_config,
-                                      dx_objective_variance(&s->objective), &p);
+                                      dx_reverse_find(s->objective.variance)->fixed, &p);
 
   if (wrong) return dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, "process.timesteps")));
-  wrong = dx_objective_check(&s->objective, &s->process, &p);
+  wrong = dx_objective_check(&s->objective, &s->process, &p, &key);
   dx_process_destroy(&p);
-  if (wrong) wrong = dx_error_in(wrong, "%s", dx_keys_place(keys, "objective.predict"));
+  if (wrong) wrong = dx_error_in(wrong, "%s", dx_keys_place(keys, key));
   return dx_keys_both(err, wrong);
 }
 
@@ -221,10 +230,12 @@ static dx_error *fill(dx_experiment *e, const dx_keys *keys)
   if (err) return err;
   s->schedule = dx_schedule_at(chosen[SCHEDULE]);
   s->model = chosen[MODEL] > 0 ? dx_model_at(chosen[MODEL] - 1) : NULL;
+  s->loss = dx_loss_at(chosen[LOSS]);
   s->sampler = dx_sampler_at(chosen[SAMPLER]);
   s->data_kind = e->kind_config[DATA][chosen[DATA]];
   s->schedule_config = e->kind_config[SCHEDULE][chosen[SCHEDULE]];
   s->model_config = e->kind_config[MODEL][chosen[MODEL]];
+  s->loss_config = e->kind_config[LOSS][chosen[LOSS]];
   s->sampler_config = e->kind_config[SAMPLER][chosen[SAMPLER]];
   s->seed = (uint64_t)e->general.seed;
   DX_TRY(check_together(e, keys));
@@ -283,7 +294,7 @@ int dx_all_sections(dx_section sections[DX_SECTIONS])
   static char only_with[CHOICES][KINDS_MOST][96]; /* filled alike by every call */
   const struct { const char *prefix; const dx_option *options; int choice; } order[] = {
     {"", general_options, -1}, {"data", NULL, DATA}, {"process", NULL, SCHEDULE}, {"model", NULL, MODEL},
-    {"objective", dx_objective_options, -1}, {"train", dx_train_options, -1},
+    {"objective", NULL, LOSS}, {"train", dx_train_options, -1},
     {"evaluate", dx_evaluate_options, -1}, {"sample", NULL, SAMPLER}, {"run", dx_run_options, -1},
   };
   int n = 0;

@@ -78,10 +78,10 @@ static void kinds(void)
 {
   dx_process_config c = {.decoder_variance = "auto"};
 
-  ok(dx_decoder_kind_of(&c, true) == DX_DECODER_CLIPPED && dx_decoder_kind_of(&c, false) == DX_DECODER_OPTIMAL,
+  ok(dx_decoder_kind_of(&c, true, false) == DX_DECODER_CLIPPED && dx_decoder_kind_of(&c, false, false) == DX_DECODER_OPTIMAL,
      "auto: clipped for 8-bit data, else optimal");
   strcpy(c.decoder_variance, "optimal");
-  ok(dx_decoder_kind_of(&c, true) == DX_DECODER_OPTIMAL, "what is asked for is kept");
+  ok(dx_decoder_kind_of(&c, true, false) == DX_DECODER_OPTIMAL, "what is asked for is kept");
 }
 
 int main(void)

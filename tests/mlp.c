@@ -70,9 +70,12 @@ int main(void)
   dx_process process;
   dx_option_presets(linear->options, linear_config);
   if (dx_process_create(&pc, linear, linear_config, DX_VARIANCE_LARGE, &process)) return 1;
-  const dx_objective o = {.process = &process, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D};
+  const dx_objective o = {.process = &process, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D,
+                          .reverse = dx_reverse_find("fixed-large"), .loss = dx_loss_find("simple"), .decoder = {.variance = 1}};
   float room[D];
-  dx_objective_loss(&o, B, t, x, eps, y, 1.0f / B, terms, gy, room); /* x0 is of no account here */
+  double weight[B];
+  for (int i = 0; i < B; i++) weight[i] = 1.0 / B;
+  dx_objective_loss(&o, B, t, x, eps, y, weight, terms, gy, room); /* x0 is of no account here */
   mlp->backward(model, &p, B, acts, gy, gx);
   for (int i = 0; i < B; i++) loss[i] = (float)terms[i].loss;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/objective.c - noising, the loss with its gradient, and the way back to x_0. */
 #include "diffusion/objective.h"
+#include "golden/objective.h"
 #include "near.h"
 #include "tap.h"
 
@@ -19,7 +20,7 @@ typedef struct {
   float x0[N * D], eps[N * D], xt[N * D], out[N * D], gout[N * D], x0hat[N * D];
 } batch;
 
-static dx_process make(void)
+static dx_process make(dx_variance variance)
 {
   const dx_schedule *s = dx_schedule_find("linear");
   const dx_process_config c = {.schedule = "linear", .timesteps = T};
@@ -28,7 +29,7 @@ static dx_process make(void)
   dx_error *e;
 
   dx_option_presets(s->options, &options);
-  e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &p);
+  e = dx_process_create(&c, s, &options, variance, &p);
   if (!e) return p;
   printf("Bail out! %s\n", dx_error_text(e));
   exit(1);
@@ -79,13 +80,15 @@ static said what(const dx_objective *o, int32_t t, double x0, double eps, double
   }
 }
 
+static const double quarter[N] = {.25, .25, .25, .25, .25}, whole[N] = {1, 1, 1, 1, 1};
+
 static void costs(const dx_objective *o, batch *b)
 {
   dx_terms terms[N];
   float room[D];
   int wrong = 0;
 
-  dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, 0.25f, terms, b->gout, room);
+  dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, quarter, terms, b->gout, room);
   for (int i = 0; i < N; i++) {
     const double abar = o->process->abar[b->t[i] - 1];
     double loss = 0, mse = 0, x0_mse = 0;
@@ -116,9 +119,9 @@ static void gradient(const dx_objective *o, batch *b)
     double slope;
 
     b->out[j] = up;
-    dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, 1, hi, NULL, room);
+    dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, whole, hi, NULL, room);
     b->out[j] = down;
-    dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, 1, lo, NULL, room);
+    dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, whole, lo, NULL, room);
     b->out[j] = before;
     slope = weight * (hi[j / D].loss - lo[j / D].loss) / ((double)up - down);
     worst = fmax(worst, fabs(slope - b->gout[j]));
@@ -164,18 +167,170 @@ static void any_grain(const dx_objective *o, batch *b)
   int wrong;
 
   dx_objective_noise(o, N, b->t, b->x0, b->eps, b->xt);
-  dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, 0.25f, all, b->gout, room);
+  dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, quarter, all, b->gout, room);
   dx_objective_x0(o, N, b->t, b->xt, b->out, b->x0hat);
   for (int i = N - 1; i >= 0; i--) {
     const int at = i * D;
 
     dx_objective_noise(o, 1, one.t + i, one.x0 + at, one.eps + at, one.xt + at);
     dx_objective_x0(o, 1, one.t + i, one.xt + at, one.out + at, one.x0hat + at);
-    dx_objective_loss(o, 1, one.t + i, one.x0 + at, one.eps + at, one.out + at, 0.25f, single + i, one.out + at, room);
+    dx_objective_loss(o, 1, one.t + i, one.x0 + at, one.eps + at, one.out + at, quarter, single + i, one.out + at, room);
   }
   wrong = memcmp(b->xt, one.xt, sizeof one.xt) || memcmp(b->gout, one.out, sizeof one.out) ||
           memcmp(b->x0hat, one.x0hat, sizeof one.x0hat) || memcmp(all, single, sizeof all);
   ok(!wrong, "bits do not depend on the grain");
+}
+
+enum { PIXELS = 2, C = 3, PD = PIXELS * C };
+
+static dx_process small, large;
+
+/* One objective of two pixels with three channels; the loss has its presets. */
+static dx_objective of(const dx_objective *o, const char *predict, const char *variance, const char *loss, bool bytes,
+                       settings *options)
+{
+  dx_objective p = *o;
+
+  p.predict = dx_predict_find(predict);
+  p.reverse = dx_reverse_find(variance);
+  p.loss = dx_loss_find(loss);
+  dx_option_presets(p.loss->options, options);
+  p.loss_config = options;
+  p.process = p.reverse->fixed == DX_VARIANCE_SMALL ? &small : &large;
+  p.dim = PD;
+  p.channels = C;
+  p.decoder = (dx_decoder){.variance = p.process->post_var[1], .log_scale = bytes ? 0 : log(golden_scale), .bytes = bytes,
+                           .learned = p.reverse->line != NULL};
+  return p;
+}
+
+/* Number j of the predictions, or of the variance, in an output of that width. */
+static int at(int j, int width, bool variance) { return width == 1 ? j : j + j / C * C + (variance ? C : 0); }
+
+/* Losses, terms of the bound and gradients of PyTorch's autograd. */
+static void against_torch(const dx_objective *o)
+{
+  const int rows = sizeof golden_objective / sizeof *golden_objective;
+  int wrong = 0;
+
+  for (int i = 0; i < rows; i++) {
+    settings options;
+    const dx_objective p = of(o, golden_objective[i].predict, golden_objective[i].variance, golden_objective[i].loss,
+                              golden_objective[i].bytes, &options);
+    const int width = (int)dx_objective_width(&p);
+    const int32_t t = golden_objective[i].t;
+    float out[2 * PD], gout[2 * PD], room[PD];
+    double worst = 0, largest = 0;
+    dx_terms found;
+
+    for (int j = 0; j < width * PD; j++) out[at(j % PD, width, j >= PD)] = (float)golden_objective[i].out[j];
+    dx_objective_loss(&p, 1, &t, golden_objective[i].bytes ? golden_bytes : golden_x0, golden_eps, out, whole, &found, gout, room);
+    for (int j = 0; j < width * PD; j++) {
+      largest = fmax(largest, fabs(golden_objective[i].grad[j]));
+      worst = fmax(worst, fabs(gout[at(j % PD, width, j >= PD)] - golden_objective[i].grad[j]));
+    }
+    const bool good = near(found.loss, golden_objective[i].loss_value, 1e-4) && near(found.vb, golden_objective[i].vb, 1e-4) &&
+                      worst < 1e-4 * largest;
+    if (!good)
+      printf("# %s %s %s t = %d, bytes %d: loss %.9g, not %.9g; vb %.9g, not %.9g; gradient off %.2g of %.2g\n",
+             golden_objective[i].predict, golden_objective[i].variance, golden_objective[i].loss, t, golden_objective[i].bytes,
+             found.loss, golden_objective[i].loss_value, found.vb, golden_objective[i].vb, worst, largest);
+    wrong += !good;
+  }
+  ok(!wrong && rows == 192, "%d rows of PyTorch: loss, term of the bound and gradient", rows);
+}
+
+/* The largest difference between a gradient and central differences, as a share of the largest slope. */
+static double slope_error(const dx_objective *p, int32_t t, const float *x0)
+{
+  const int width = (int)dx_objective_width(p);
+  float out[2 * PD], gout[2 * PD], room[PD];
+  const dx_affine f = p->predict->at(p->process, t - 1);
+  double worst = 0, largest = 0;
+  dx_terms found, hi, lo;
+
+  for (int j = 0; j < PD; j++) {
+    const double target = f.of_x0 * x0[j] + f.of_eps * golden_eps[j];
+
+    /* an error of x0 of 0.02, so that no cell's probability counts as none */
+    out[at(j, width, false)] = (float)(target + 0.02 * sin(2.0 * j + 1) / (t == 1 ? fabs(f.x0_out) : 1));
+    if (width == 2) out[at(j, width, true)] = (float)((p->process->post_log[t - 1] * (p->reverse->line(p->process, t - 1).slope == 1)) + 0.3 * cos(j));
+  }
+  dx_objective_loss(p, 1, &t, x0, golden_eps, out, whole, &found, gout, room);
+  for (int j = 0; j < width * PD; j++) {
+    const bool variance = width == 2 && j % (2 * C) >= C;
+    const float before = out[j], step = variance || t > 1 ? 2e-3f : (float)(1e-4 / fabs(f.x0_out));
+    const float up = before + step, down = before - step;
+
+    if (p->loss->bound && !p->loss->moves_mean && !variance) continue; /* its gradient is stopped there on purpose */
+    out[j] = up;
+    dx_objective_loss(p, 1, &t, x0, golden_eps, out, whole, &hi, NULL, room);
+    out[j] = down;
+    dx_objective_loss(p, 1, &t, x0, golden_eps, out, whole, &lo, NULL, room);
+    out[j] = before;
+    worst = fmax(worst, fabs((hi.loss - lo.loss) / ((double)up - down) - gout[j]));
+    largest = fmax(largest, fabs(gout[j]));
+  }
+  return worst / largest;
+}
+
+/* Every loss with everything that it goes with. */
+static void slopes(const dx_objective *o)
+{
+  static const int32_t t[] = {1, 2, 700};
+  double worst = 0;
+  int checked = 0;
+
+  for (int a = 0; dx_predict_at(a); a++)
+    for (int b = 0; dx_reverse_at(b); b++)
+      for (int c = 0; dx_loss_at(c); c++)
+        for (int d = 0; d < 6; d++) {
+          const dx_reverse *const v = dx_reverse_at(b);
+          const dx_loss *const l = dx_loss_at(c);
+          settings options;
+
+          if ((v->line && !l->bound) || (!v->line && l->bound && !l->moves_mean) || (v->estimate && l->bound)) continue;
+          const dx_objective p = of(o, dx_predict_at(a)->name, v->name, l->name, d > 2, &options);
+          const double error = slope_error(&p, t[d % 3], d > 2 ? golden_bytes : golden_x0);
+          if (!(error < 2e-3)) printf("# %s %s %s t = %d: %.2g\n", p.predict->name, v->name, l->name, t[d % 3], error);
+          worst = error > worst || isnan(error) ? error : worst;
+          checked++;
+        }
+  ok(worst < 2e-3 && checked > 300, "%d gradients against finite differences, to %.1e of the largest slope", checked, worst);
+}
+
+static void refusal(const dx_objective_config *preset, const char *variance, const char *loss, const char *decoder, const char *key,
+                    const char *words)
+{
+  dx_process_config pc = {.schedule = "linear", .timesteps = T};
+  dx_objective_config c = *preset;
+  const char *named = "";
+
+  snprintf(c.variance, sizeof c.variance, "%s", variance);
+  snprintf(c.loss, sizeof c.loss, "%s", loss);
+  snprintf(pc.decoder_variance, sizeof pc.decoder_variance, "%s", decoder);
+  dx_error *e = dx_objective_check(&c, &pc, &large, &named);
+  ok(words ? e && !strcmp(named, key) && strstr(dx_error_text(e), words) : !e, "%s with %s: %s", variance, loss,
+     e ? dx_error_text(e) : "allowed");
+  dx_error_free(e);
+}
+
+static void refusals(const dx_objective_config *c)
+{
+  refusal(c, "fixed-large", "vlb", "auto", "", NULL);
+  refusal(c, "learned", "hybrid", "learned", "", NULL);
+  refusal(c, "analytic", "p2", "optimal", "", NULL);
+  refusal(c, "learned", "simple", "auto", "objective.loss", "allowed: hybrid, vlb");
+  refusal(c, "fixed-small", "hybrid", "auto", "objective.loss", "allowed: learned, learned-range");
+  refusal(c, "optimal", "vlb", "auto", "objective.loss", "allowed: simple, min-snr, p2");
+  refusal(c, "fixed-small", "simple", "learned", "process.decoder_variance", "allowed: learned, learned-range");
+  for (int i = 0; dx_loss_at(i); i++)
+    ok(dx_loss_find(dx_loss_at(i)->name) == dx_loss_at(i) && strstr(dx_option_find(dx_objective_options, "loss")->choices, dx_loss_at(i)->name),
+       "%s is a choice of objective.loss", dx_loss_at(i)->name);
+  for (int i = 0; dx_reverse_at(i); i++)
+    ok(dx_reverse_find(dx_reverse_at(i)->name) == dx_reverse_at(i) &&
+           strstr(dx_option_find(dx_objective_options, "variance")->choices, dx_reverse_at(i)->name),
+       "%s is a choice of objective.variance", dx_reverse_at(i)->name);
 }
 
 /* abar_T = 0: x0 and v still find x_0, the others are refused by key. */
@@ -196,8 +351,9 @@ static void from_nothing(const dx_objective_config *preset)
     const bool may = what->from_nothing;
 
     snprintf(c.predict, sizeof c.predict, "%s", what->name);
-    dx_error *no = dx_objective_check(&c, &pc, &p);
-    ok(may ? !no : no && strstr(dx_error_text(no), "objective.predict is"), "%s with beta_T = 1: %s", what->name,
+    const char *key;
+    dx_error *no = dx_objective_check(&c, &pc, &p, &key);
+    ok(may ? !no : no && strstr(dx_error_text(no), "objective.predict is") && !strcmp(key, "objective.predict"), "%s with beta_T = 1: %s", what->name,
        no ? dx_error_text(no) : "allowed");
     if (may) ok(isfinite(what->at(&p, T - 1).x0_out) && isfinite(what->at(&p, T - 1).x0_xt), "and finds x_0");
     dx_error_free(no);
@@ -209,11 +365,14 @@ int main(void)
 {
   static batch b;
   dx_kernels k;
-  dx_process p = make();
-  dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D};
+  dx_process p = make(DX_VARIANCE_LARGE);
+  dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D, .channels = 1,
+                    .reverse = dx_reverse_find("fixed-large"), .loss = dx_loss_find("simple"), .decoder = {.variance = 1}};
   dx_objective_config c;
 
   dx_kernels_ref(&k);
+  small = make(DX_VARIANCE_SMALL);
+  large = make(DX_VARIANCE_LARGE);
   fill(&b);
   dx_option_presets(dx_objective_options, &c);
   noises(&o, &b);
@@ -229,9 +388,11 @@ int main(void)
     any_grain(&o, &b);
   }
   from_nothing(&c);
-  ok(dx_objective_variance(&c) == DX_VARIANCE_LARGE, "fixed-large unless asked otherwise");
-  snprintf(c.variance, sizeof c.variance, "fixed-small");
-  ok(dx_objective_variance(&c) == DX_VARIANCE_SMALL, "fixed-small");
+  against_torch(&o);
+  slopes(&o);
+  refusals(&c);
+  dx_process_destroy(&small);
+  dx_process_destroy(&large);
   dx_process_destroy(&p);
   return done();
 }

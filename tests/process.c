@@ -124,14 +124,19 @@ static void decoder(void)
   dx_process p = must("linear", 1000, DX_VARIANCE_LARGE);
   dx_process_config c = {.decoder_variance = "auto"};
 
-  ok(dx_decoder_kind_of(&c, false) == DX_DECODER_OPTIMAL,
+  ok(dx_decoder_kind_of(&c, false, false) == DX_DECODER_OPTIMAL,
      "the decoder's variance is optimal unless asked otherwise");
   snprintf(c.decoder_variance, sizeof c.decoder_variance, "clipped");
-  ok(dx_decoder_variance(&p, dx_decoder_kind_of(&c, false), 7) == p.post_var[1], "clipped: beta~_2");
+  ok(dx_decoder_variance(&p, dx_decoder_kind_of(&c, false, false), 7) == p.post_var[1], "clipped: beta~_2");
   snprintf(c.decoder_variance, sizeof c.decoder_variance, "beta");
-  ok(dx_decoder_variance(&p, dx_decoder_kind_of(&c, false), 7) == 1e-4, "beta: beta_1");
+  ok(dx_decoder_variance(&p, dx_decoder_kind_of(&c, false, false), 7) == 1e-4, "beta: beta_1");
   snprintf(c.decoder_variance, sizeof c.decoder_variance, "optimal");
-  ok(dx_decoder_variance(&p, dx_decoder_kind_of(&c, false), 7) == 7, "optimal: the error of x_0");
+  ok(dx_decoder_variance(&p, dx_decoder_kind_of(&c, false, false), 7) == 7, "optimal: the error of x_0");
+  snprintf(c.decoder_variance, sizeof c.decoder_variance, "learned");
+  ok(dx_decoder_kind_of(&c, false, true) == DX_DECODER_LEARNED, "learned: the network's");
+  snprintf(c.decoder_variance, sizeof c.decoder_variance, "auto");
+  ok(dx_decoder_kind_of(&c, true, true) == DX_DECODER_LEARNED && dx_decoder_kind_of(&c, true, false) == DX_DECODER_CLIPPED,
+     "auto: learned where the variance is, else clipped for 8-bit data");
   dx_process_destroy(&p);
 }
 

@@ -82,7 +82,8 @@ static void recovers(const dx_sampler *s, const char *const *pairs, dx_variance 
   static float x[N * D];
   dx_process p = make(500, variance);
   dx_kernels k;
-  const dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D};
+  const dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D,
+                          .reverse = dx_reverse_find("fixed-large")};
   dx_exact *exact;
   dx_error *e = dx_exact_create(&m, 0, 1, &p, &exact);
   settings c;

@@ -27,9 +27,10 @@ const dx_option dx_process_options[] = {
             "shift sqrt(abar) of the schedule so that x_T keeps nothing of x_0 (Lin et al. 2024); needs objective.predict "
             "x0 or v"),
   DX_OPTION(dx_process_config, decoder_variance, "auto", 0, 0,
-            "variance of the decoder term L_0: beta~_2 (clipped), beta_1 (beta), or the mean squared "
-            "error of x_0 at t = 1 (optimal); auto is clipped for 8-bit data, else optimal",
-            .choices = "auto|clipped|beta|optimal"),
+            "variance of the decoder term L_0: beta~_2 (clipped), beta_1 (beta), the mean squared "
+            "error of x_0 at t = 1 (optimal), or the network's own (learned); auto is learned where the variance is, else "
+            "clipped for 8-bit data, else optimal",
+            .choices = "auto|clipped|beta|optimal|learned"),
   DX_OPTION_END
 };
 
@@ -169,8 +170,10 @@ double dx_normal_kl(double m1, double l1, double m2, double l2)
   return 0.5 * (h + dx_expm1(-h) + d * d * dx_exp(-l2));
 }
 
-dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes)
+dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes, bool learned)
 {
+  if (!strcmp(c->decoder_variance, "learned")) return DX_DECODER_LEARNED;
+  if (!strcmp(c->decoder_variance, "auto") && learned) return DX_DECODER_LEARNED;
   if (!strcmp(c->decoder_variance, "clipped")) return DX_DECODER_CLIPPED;
   if (!strcmp(c->decoder_variance, "beta")) return DX_DECODER_BETA;
   if (!strcmp(c->decoder_variance, "auto") && bytes) return DX_DECODER_CLIPPED;
@@ -180,7 +183,8 @@ dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes)
 double dx_decoder_variance(const dx_process *p, dx_decoder_kind kind, double x0_mse)
 {
   switch (kind) {
-  case DX_DECODER_CLIPPED: return p->post_var[1];
+  case DX_DECODER_CLIPPED:
+  case DX_DECODER_LEARNED: return p->post_var[1];
   case DX_DECODER_BETA: return p->beta[0];
   case DX_DECODER_OPTIMAL: break;
   }

@@ -16,7 +16,7 @@ typedef struct {
   char schedule[32];
   int64_t timesteps;
   bool zero_terminal;         /* shift the schedule so that x_T keeps nothing of x_0 */
-  char decoder_variance[16];  /* "auto" | "clipped" | "beta" | "optimal" */
+  char decoder_variance[16];  /* "auto" | "clipped" | "beta" | "optimal" | "learned" */
 } dx_process_config;
 extern const dx_option dx_process_options[];
 
@@ -53,11 +53,12 @@ double dx_normal_kl(double m1, double l1, double m2, double l2);
 /* How x_1 becomes x_0: a Gaussian of that variance around x0hat, in normalised units. Of
    real-valued data its density, with log_scale = log |scale| per dimension, so that nats refer to
    the data as they stand in the file; of 8-bit data its share of the value's cell. */
-typedef struct { double variance, log_scale; bool bytes; } dx_decoder;
-typedef enum { DX_DECODER_CLIPPED, DX_DECODER_BETA, DX_DECODER_OPTIMAL } dx_decoder_kind;
-/* "auto" is optimal for real-valued data, clipped for 8-bit data (bytes). */
-dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes);
-/* The variance of kind; optimal: of the given mean squared error of x0 at t = 1. */
+typedef struct { double variance, log_scale; bool bytes, learned; /* the network's variance, not this one */ } dx_decoder;
+typedef enum { DX_DECODER_CLIPPED, DX_DECODER_BETA, DX_DECODER_OPTIMAL, DX_DECODER_LEARNED } dx_decoder_kind;
+/* "auto" is the learned variance where there is one, else optimal for real-valued data, clipped for
+   8-bit data (bytes). */
+dx_decoder_kind dx_decoder_kind_of(const dx_process_config *c, bool bytes, bool learned);
+/* The variance of kind; optimal: of the given mean squared error of x0 at t = 1; learned: beta~_2 stands in. */
 double dx_decoder_variance(const dx_process *p, dx_decoder_kind kind, double x0_mse);
 
 /* One term of the bound for one example, in nats, all dimensions summed, given
@@ -70,6 +71,9 @@ double dx_process_vb(const dx_process *p, const dx_decoder *d, int64_t t, int64_
    Gaussian's distribution function is the tanh approximation of improved-diffusion, and
    probabilities below 1e-12 count as that. */
 double dx_decoder_bytes(const dx_decoder *d, int64_t D, const float *x0, const float *x0hat);
+/* The same of one number, whatever the data, with the derivatives by x0hat and by the log variance; where a
+   probability counts as 1e-12 they are 0. */
+double dx_decoder_number(const dx_decoder *d, double log_var, double x0, double x0hat, double *by_x0, double *by_log);
 /* Its expectation when E (x0 - x0hat)^2 = v per dimension: for oracles. */
 double dx_process_vb_expected(const dx_process *p, const dx_decoder *d, int64_t t, int64_t D, double v);
 /* L_T = KL(q(x_T|x0) || N(0, I)) for one example with sum of squares x0_sq_norm (nats). */

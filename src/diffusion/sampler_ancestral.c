@@ -27,5 +27,5 @@ static void step(const void *config, const dx_process *p, const dx_kernels *k, i
 
 const dx_sampler dx_sampler_ancestral = {
   .name = "ancestral", .help = "every step with fresh noise (Ho et al. 2020)",
-  .options = options, .config_size = 0, .plan = plan, .step = step,
+  .options = options, .config_size = 0, .uses_variance = true, .plan = plan, .step = step,
 };

@@ -15,7 +15,7 @@
 #include "io/file.h"
 #include "io/h5.h"
 
-enum { FORMAT = 1 };
+enum { FORMAT = 2 }; /* 2: /window/vb for /window/decoder */
 
 /* --- writing ---------------------------------------------------------------- */
 
@@ -58,15 +58,14 @@ static dx_error *write_table(dx_h5 *f, const dx_params *p)
   return NULL;
 }
 
-static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T, bool bytes)
+static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T)
 {
   DX_TRY(write_array(f, "/window/loss", DX_H5_F64, 1, &w->loss, "sum of losses since the last row of train"));
   DX_TRY(write_array(f, "/window/examples", DX_H5_I64, 1, &w->examples, "examples in that sum"));
   DX_TRY(write_array(f, "/window/count", DX_H5_I64, T, w->count, "examples by t since the last row of train_by_t"));
   DX_TRY(write_array(f, "/window/mse", DX_H5_F64, T, w->mse, "sums of their errors of the noise"));
   DX_TRY(write_array(f, "/window/x0_mse", DX_H5_F64, T, w->x0_mse, "sums of their errors of x0"));
-  if (!bytes) return NULL;
-  return write_array(f, "/window/decoder", DX_H5_F64, 1, &w->decoder, "sum of L_0 of those at t = 1");
+  return write_array(f, "/window/vb", DX_H5_F64, T, w->vb, "sums of their terms of the bound");
 }
 
 static const char *const sizes[] = {"sample_height", "sample_width", "sample_channels", "out_channels", "classes"};
@@ -151,7 +150,7 @@ static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
 
   DX_TRY(write_head(f, &h));
   if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
-  DX_TRY(write_window(f, &s->window, p->process.timesteps, p->info->raw == DX_RAW_U8));
+  DX_TRY(write_window(f, &s->window, p->process.timesteps));
   return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
 }
 
@@ -307,7 +306,7 @@ out:
 static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
 {
   char *content = NULL, *hash = NULL;
-  int64_t format, *size[5];
+  int64_t *size[5];
   dx_error *err;
 
   *h = (dx_checkpoint_head){0};
@@ -316,9 +315,9 @@ static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
     err = DX_FAIL(DATA, "%s holds a %s of diffx, not a checkpoint", path, content);
     goto out;
   }
-  DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "format", &format));
-  if (format > FORMAT) {
-    err = DX_FAIL(DATA, "%s has checkpoint format %lld; this diffx knows up to %d", path, (long long)format, FORMAT);
+  DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "format", &h->format));
+  if (h->format > FORMAT) {
+    err = DX_FAIL(DATA, "%s has checkpoint format %lld; this diffx knows up to %d", path, (long long)h->format, FORMAT);
     goto out;
   }
   DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "step", &h->step));
@@ -460,7 +459,7 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
 {
   static const char *const vector[] = {"/weights", "/moment1", "/moment2", "/ema"};
   static const char *const window[] = {"/window/loss", "/window/examples", "/window/count", "/window/mse",
-                                       "/window/x0_mse", "/window/decoder"};
+                                       "/window/x0_mse", "/window/vb"};
   const int64_t T = p->process.timesteps;
   dx_checkpoint_head h = {0};
   dx_error *err;
@@ -471,6 +470,11 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
   DX_TRY(dx_h5_open(path, &f));
   DX_TRY_GOTO(err, out, read_head(f, path, &h));
   out->step = h.step;
+  if (h.format < FORMAT) {
+    err = DX_FAIL(DATA, "%s has checkpoint format %lld, which can be evaluated and sampled from but not gone on with; "
+                  "this diffx goes on with %d", path, (long long)h.format, FORMAT);
+    goto out;
+  }
   if (h.dataset_hash != p->info->hash) {
     err = DX_FAIL(DATA, "%s was made with other data: hash %016" PRIx64 " there, %016" PRIx64
                   " here; the dataset has changed since the run began", path, h.dataset_hash, p->info->hash);
@@ -478,9 +482,9 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
   }
   for (int i = 0; i < (p->spec->train.ema > 0 ? 4 : 3); i++)
     DX_TRY_GOTO(err, out, read_array(f, path, vector[i], DX_H5_F32, s->floats, &out->vector[i], &n));
-  for (int i = 0; i < (p->info->raw == DX_RAW_U8 ? 6 : 5); i++)
+  for (int i = 0; i < 6; i++)
     DX_TRY_GOTO(err, out, read_array(f, path, window[i], i == 1 || i == 2 ? DX_H5_I64 : DX_H5_F64,
-                                     i < 2 || i == 5 ? 1 : T, &out->window[i], &n));
+                                     i < 2 ? 1 : T, &out->window[i], &n));
 out:
   dx_h5_close(f);
   dx_checkpoint_head_free(&h);
@@ -494,7 +498,7 @@ static void take_window(dx_window *w, const contents *c, int64_t T)
   memcpy(w->count, c->window[2], (size_t)T * sizeof *w->count);
   memcpy(w->mse, c->window[3], (size_t)T * sizeof *w->mse);
   memcpy(w->x0_mse, c->window[4], (size_t)T * sizeof *w->x0_mse);
-  if (c->window[5]) w->decoder = *(const double *)c->window[5];
+  memcpy(w->vb, c->window[5], (size_t)T * sizeof *w->vb);
 }
 
 dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *p)

@@ -17,7 +17,7 @@ dx_error *dx_checkpoint_write_weights(const char *path, const char *settings, co
 
 /* What stands in a checkpoint beside the arrays.  Texts malloc'd. */
 typedef struct {
-  int64_t step;
+  int64_t format, step;
   char *settings, *kernels;
   uint64_t dataset_hash;
   dx_model_spec model;   /* what the model was made for; without timesteps, and sample.b 0 where the file is too old to tell */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/math.h"
 #include "base/random.h"
 
 const dx_option dx_evaluate_options[] = {
@@ -34,7 +35,9 @@ enum { CHUNK = 16 }; /* items of a worker between gatherings */
 /* The answer for one example of an item. */
 typedef struct {
   double x0_sq, norm_sq;
-  double decoder; /* of 8-bit data at t = 1: L_0, nats */
+  double vb;       /* the term of the bound, nats */
+  double variance; /* of the reverse step, mean over numbers */
+  double eps_sq;   /* sum of epshat^2, unclipped; of estimates alone */
   int64_t t;
 } answer;
 
@@ -43,7 +46,8 @@ typedef struct {
   dx_problem *problem;
   dx_objective objective;
   dx_predictor predictor;
-  dx_decoder decoder;       /* bytes: answers hold L_0; set after create */
+  dx_decoder decoder;       /* set after create */
+  bool estimating;          /* answers hold eps_sq, no terms */
   dx_split split;
   dx_purpose purpose;
   int64_t examples, grain, blocks, strata, items;
@@ -54,7 +58,7 @@ typedef struct {
   int64_t room_rows;
   float *x0;                /* this rank's rows of the chunk */
   const int32_t *label;     /* theirs, the fetch's; NULL without labels */
-  float **buffer;           /* (threads) of 4 x grain x D */
+  float **buffer;           /* (threads) of eps, xt, and a network's output twice */
   answer *mine, *all;
   int64_t *counts, *offsets;
 } sweep;
@@ -119,9 +123,18 @@ static bool decoder_is_optimal(const dx_problem *p)
   return dx_problem_decoder_kind(p) == DX_DECODER_OPTIMAL;
 }
 
+/* Examples of the training split for an estimated reverse variance, at each t. */
+static int64_t variance_examples(const dx_problem *p)
+{
+  const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->objective.variance_examples;
+
+  return wanted < there ? wanted : there;
+}
+
 int64_t dx_evaluation_forwards(const dx_problem *p)
 {
-  return dx_evaluation_examples(p) * strata_of(p) + (decoder_is_optimal(p) ? decoder_examples(p) : 0);
+  return dx_evaluation_examples(p) * strata_of(p) + (decoder_is_optimal(p) ? decoder_examples(p) : 0) +
+         (p->objective.reverse->estimate ? variance_examples(p) * p->process.timesteps : 0);
 }
 
 /* Stratum 0 is t = 1; the others cut t = 2..T at squares, at least one t in each. */
@@ -164,7 +177,7 @@ static dx_error *create_buffers(sweep *s)
   if (!s->first_row || !s->index || !s->x0 || !s->buffer || !s->mine || !s->all || !s->counts || !s->offsets)
     return DX_FAIL(INTERNAL, "no memory for an evaluation");
   for (int i = 0; i < team->threads; i++)
-    if (!(s->buffer[i] = aligned_alloc(64, ((size_t)(3 * s->grain * D) * sizeof(float) + 63) / 64 * 64)))
+    if (!(s->buffer[i] = aligned_alloc(64, ((size_t)((2 + 2 * dx_objective_width(&s->objective)) * s->grain * D) * sizeof(float) + 63) / 64 * 64)))
       return DX_FAIL(INTERNAL, "no memory for an evaluation");
   return NULL;
 }
@@ -255,35 +268,76 @@ static void make_noise(const sweep *s, const int32_t *t, const uint32_t *row, bo
   }
 }
 
-/* One item: a block of examples, each at its t of the stratum. */
-static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, answer *out)
+/* The t of each example of a block in stratum k, and the rows that name their random numbers. */
+static void draw_times(const sweep *s, int64_t k, const int64_t *index, int32_t *t, uint32_t *rows)
 {
-  const int64_t g = s->grain, D = s->problem->dim, block = item / s->strata, k = item % s->strata;
-  const int64_t width = s->first[k + 1] - s->first[k], at = (block - first_block) * g;
-  const float *const x0 = s->x0 + at * D;
-  float *const eps = s->buffer[thread], *const xt = eps + g * D, *const x0hat = xt + g * D;
-  int32_t t[g];
-  uint32_t row[g];
+  const int64_t width = s->first[k + 1] - s->first[k];
 
-  for (int64_t i = 0; i < g; i++) {
+  for (int64_t i = 0; i < s->grain; i++) {
     dx_stream st = {.seed = s->problem->spec->seed, .purpose = DX_FOR_EVAL_TIME, .step = (uint64_t)k};
     uint32_t word[4] = {0};
 
-    row[i] = (uint32_t)s->index[my_row + at + i];
-    st.index = row[i];
+    rows[i] = (uint32_t)index[i];
+    st.index = rows[i];
     if (width > 1) dx_stream_words(&st, 0, word);
     t[i] = (int32_t)(s->first[k] + dx_below(word[0], (uint32_t)width));
   }
-  make_noise(s, t, row, width == 1, eps);
-  dx_objective_noise(&s->objective, g, t, x0, eps, xt);
+}
+
+/* Sum of epshat^2 of one example, before any clipping; room (D). */
+static double noise_square(const dx_objective *o, int32_t t, const float *xt, const float *out, float *room)
+{
+  const dx_affine f = o->predict->at(o->process, t - 1);
+
+  o->kernel->mix(o->dim, (float)f.eps_xt, xt, (float)f.eps_out, out, room);
+  return o->kernel->sum_squares(o->dim, room);
+}
+
+static double mean_variance(const dx_objective *o, const dx_decoder *d, int32_t t, const float *log_var)
+{
+  double sum = 0;
+
+  if (t == 1 && !d->learned) return d->variance;
+  if (!log_var) return o->process->var[t - 1];
+  for (int64_t j = 0; j < o->dim; j++) sum += dx_exp(log_var[j]);
+  return sum / (double)o->dim;
+}
+
+/* What the record wants of one example at t; x0hat as it is used, log_var (D) or NULL. */
+static void measure(const sweep *s, int32_t t, const float *x0, const float *x0hat, const float *log_var, answer *out)
+{
+  const dx_objective *const o = &s->objective;
+
+  out->t = t;
+  out->x0_sq = o->kernel->sum_squared_diff(o->dim, x0, x0hat);
+  out->norm_sq = o->kernel->sum_squares(o->dim, x0);
+  if (s->estimating) return;
+  out->vb = dx_objective_vb(o, &s->decoder, t, x0, x0hat, log_var);
+  out->variance = mean_variance(o, &s->decoder, t, log_var);
+}
+
+/* One item: a block of examples, each at its t of the stratum. */
+static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, answer *out)
+{
+  const dx_objective *const o = &s->objective;
+  const int64_t g = s->grain, D = o->dim, block = item / s->strata, k = item % s->strata;
+  const int64_t at = (block - first_block) * g, n = g * D;
+  const float *const x0 = s->x0 + at * D;
+  float *const eps = s->buffer[thread], *const xt = eps + n, *const x0hat = xt + n;
+  float *const log_var = o->reverse->line ? x0hat + 2 * n : NULL;
+  int32_t t[g];
+  uint32_t row[g];
+
+  draw_times(s, k, s->index + my_row + at, t, row);
+  make_noise(s, t, row, s->first[k + 1] - s->first[k] == 1, eps);
+  dx_objective_noise(o, g, t, x0, eps, xt);
   s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
-  dx_objective_x0(&s->objective, g, t, xt, x0hat, x0hat);
-  for (int64_t i = 0; i < g; i++) {
-    out[i] = (answer){.t = t[i],
-                      .x0_sq = s->problem->team->kernel.sum_squared_diff(D, x0 + i * D, x0hat + i * D),
-                      .norm_sq = s->problem->team->kernel.sum_squares(D, x0 + i * D)};
-    if (t[i] == 1 && s->decoder.bytes) out[i].decoder = dx_decoder_bytes(&s->decoder, D, x0 + i * D, x0hat + i * D);
-  }
+  for (int64_t i = 0; i < g; i++)
+    out[i] = (answer){.eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
+  if (log_var) dx_objective_log_var(o, g, t, x0hat, log_var);
+  dx_objective_x0(o, g, t, xt, x0hat, x0hat);
+  for (int64_t i = 0; i < g; i++)
+    measure(s, t[i], x0 + i * D, x0hat + i * D, log_var ? log_var + i * D : NULL, &out[i]);
 }
 
 /* Items [from, to): computed by all, the answers in order on rank 0 (s->all).  Collective */
@@ -383,6 +437,7 @@ static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, cons
 
   if (decoder_is_optimal(p)) {
     DX_TRY(sweep_create(&s, p, predictor, DX_TRAIN, DX_FOR_DECODER, n, 1, 1));
+    s.estimating = true;
     dx_error *err = sweep_run(&s, wait, fold_decoder, &sum);
     sweep_destroy(&s);
     if (err) return err;
@@ -393,13 +448,57 @@ static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, cons
   return NULL;
 }
 
+/* Sums over the training split, by t. */
+typedef struct { double *x0_sq, *eps_sq; } errors;
+
+static void fold_errors(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a)
+{
+  errors *const y = ctx;
+
+  (void)e;
+  (void)k;
+  (void)width;
+  y->x0_sq[a->t - 1] += a->x0_sq;
+  y->eps_sq[a->t - 1] += a->eps_sq;
+}
+
+dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx)
+{
+  const int64_t T = p->process.timesteps, n = variance_examples(p);
+  const patience wait = {.stopping = stopping, .ctx = ctx};
+  const double numbers = (double)n * (double)p->dim;
+  errors sum = {0};
+  dx_predictor predictor;
+  dx_error *err;
+  sweep s;
+
+  if (!p->objective.reverse->estimate) return NULL;
+  sum.x0_sq = calloc(2 * (size_t)T, sizeof *sum.x0_sq);
+  err = sum.x0_sq ? NULL : DX_FAIL(INTERNAL, "no memory for variances");
+  if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor);
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, err));
+  sum.eps_sq = sum.x0_sq + T;
+  DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TRAIN, DX_FOR_VARIANCE, n, T, T));
+  s.estimating = true;
+  err = sweep_run(&s, &wait, fold_errors, &sum);
+  sweep_destroy(&s);
+  if (err) goto out;
+  dx_comm_broadcast(p->team->comm, sum.x0_sq, 2 * (size_t)T * sizeof *sum.x0_sq);
+  for (int64_t i = 1; i < T; i++) {
+    p->process.var[i] = p->objective.reverse->estimate(&p->process, i, sum.x0_sq[i] / numbers, sum.eps_sq[i] / numbers);
+    p->process.log_var[i] = dx_log(p->process.var[i]);
+  }
+out:
+  free(sum.x0_sq);
+  return err;
+}
+
 /* Rank 0's sums over a whole evaluation. */
 typedef struct {
   const dx_problem *problem;
-  dx_decoder decoder;
   int64_t strata, grain;
   moments *vb;            /* (T) */
-  double *mse, *x0;       /* (T) sums */
+  double *mse, *x0, *variance; /* (T) sums */
   double *running;        /* (grain) totals of the block's examples */
   moments prior, total;
 } tally;
@@ -409,7 +508,6 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const ans
   tally *const y = ctx;
   const dx_process *const p = &y->problem->process;
   const int64_t D = y->problem->dim, row = a->t - 1;
-  const double vb = a->t == 1 && y->decoder.bytes ? a->decoder : dx_process_vb(p, &y->decoder, a->t, D, a->x0_sq);
   const double x0_mse = a->x0_sq / (double)D;
   double *const total = &y->running[e % y->grain];
 
@@ -417,8 +515,9 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const ans
     *total = dx_process_prior(p, D, a->norm_sq);
     moments_add(&y->prior, *total);
   }
-  *total += (double)width * vb;
-  moments_add(&y->vb[row], vb);
+  *total += (double)width * a->vb;
+  moments_add(&y->vb[row], a->vb);
+  y->variance[row] += a->variance;
   y->x0[row] += x0_mse;
   y->mse[row] += x0_mse * p->abar[row] / p->nbar[row]; /* of epshat from the clipped x0hat */
   if (k == y->strata - 1) moments_add(&y->total, *total);
@@ -426,13 +525,14 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const ans
 
 static dx_error *create_result(int64_t T, dx_evaluation *out)
 {
-  *out = (dx_evaluation){.timesteps = T, .memory = calloc(5 * (size_t)T, sizeof(double))};
+  *out = (dx_evaluation){.timesteps = T, .memory = calloc(DX_EVALUATION_ROWS * (size_t)T, sizeof(double))};
   if (!out->memory) return DX_FAIL(INTERNAL, "no memory for the terms of the bound");
   out->vb = out->memory;
   out->vb_stderr = out->vb + T;
   out->mse = out->vb_stderr + T;
   out->x0_mse = out->mse + T;
   out->count = out->x0_mse + T;
+  out->variance = out->count + T;
   return NULL;
 }
 
@@ -446,6 +546,7 @@ static void finish(const tally *y, dx_evaluation *out)
     out->mse[i] = n > 0 ? y->mse[i] / n : NAN;
     out->x0_mse[i] = n > 0 ? y->x0[i] / n : NAN;
     out->count[i] = n;
+    out->variance[i] = n > 0 ? y->variance[i] / n : NAN;
   }
   out->head.prior = moments_mean(&y->prior);
   out->head.prior_stderr = moments_stderr(&y->prior);
@@ -463,8 +564,9 @@ static dx_error *create_tally(tally *y, dx_problem *p, int64_t K)
   y->vb = calloc(T, sizeof *y->vb);
   y->mse = calloc(T, sizeof *y->mse);
   y->x0 = calloc(T, sizeof *y->x0);
+  y->variance = calloc(T, sizeof *y->variance);
   y->running = calloc((size_t)y->grain, sizeof *y->running);
-  return y->vb && y->mse && y->x0 && y->running ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
+  return y->vb && y->mse && y->x0 && y->variance && y->running ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
 }
 
 static void destroy_tally(tally *y)
@@ -472,6 +574,7 @@ static void destroy_tally(tally *y)
   free(y->vb);
   free(y->mse);
   free(y->x0);
+  free(y->variance);
   free(y->running);
 }
 
@@ -491,12 +594,12 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   DX_TRY(dx_evaluation_possible(p));
   err = create_tally(&y, p, K);
   if (!err) err = create_result(p->process.timesteps, out);
-  if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  DX_TRY_GOTO(err, out, dx_estimate_variance(p, w, stopping, ctx));
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor)));
   DX_TRY_GOTO(err, out, find_decoder(p, &predictor, &wait, &variance));
-  y.decoder = dx_problem_decoder(p, variance);
   DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TEST, DX_FOR_EVAL_NOISE, N, K, p->process.timesteps));
-  s.decoder = y.decoder;
+  s.decoder = dx_problem_decoder(p, variance);
   err = sweep_run(&s, &wait, fold_terms, &y);
   sweep_destroy(&s);
   if (err) goto out;

@@ -18,12 +18,14 @@ typedef struct {
   double decoder_variance; /* normalised units */
 } dx_evaluation_head;
 
+enum { DX_EVALUATION_ROWS = 6 };
+
 typedef struct {
   dx_evaluation_head head;
   int64_t timesteps;
   /* (T) each; NaN where count is 0 */
-  double *vb, *vb_stderr, *mse, *x0_mse, *count;
-  double *memory; /* owns them: 5 T doubles in the order above */
+  double *vb, *vb_stderr, *mse, *x0_mse, *count, *variance;
+  double *memory; /* owns them: DX_EVALUATION_ROWS x T doubles in the order above */
 } dx_evaluation;
 
 void dx_evaluation_free(dx_evaluation *e);
@@ -34,6 +36,10 @@ dx_error *dx_evaluation_possible(const dx_problem *p) DX_MUST_CHECK;
 int64_t dx_evaluation_forwards(const dx_problem *p);
 /* Examples of the test split that the settings ask for. Local */
 int64_t dx_evaluation_examples(const dx_problem *p);
+
+/* Where objective.variance is estimated: the process's variances of t >= 2 from the training split, for these
+   weights; else nothing. The predictor must be made ready again. stopping as below.  Collective */
+dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx) DX_MUST_CHECK;
 
 /* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
    all. stopping(ctx): asked on rank 0 between chunks of work; true gives DX_E_STOPPED; NULL: never.  Collective */

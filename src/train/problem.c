@@ -9,7 +9,7 @@
 
 dx_model_spec dx_problem_model(const dx_problem *p)
 {
-  return (dx_model_spec){.sample = p->info->sample, .out_channels = p->info->sample.c,
+  return (dx_model_spec){.sample = p->info->sample, .out_channels = p->info->sample.c * dx_objective_width(&p->objective),
                          .timesteps = p->process.timesteps, .classes = p->info->classes};
 }
 
@@ -38,12 +38,18 @@ static dx_error *check_flip(const dx_problem *p)
 static dx_error *create_local(dx_problem *p)
 {
   const dx_spec *const s = p->spec;
+  const char *key;
 
   DX_TRY(dx_process_create(&s->process, s->schedule, s->schedule_config,
-                           dx_objective_variance(&s->objective), &p->process));
-  DX_TRY(dx_objective_check(&s->objective, &s->process, &p->process));
-  p->objective = (dx_objective){.process = &p->process, .kernel = &p->team->kernel, .dim = p->dim,
-                                .predict = dx_predict_find(s->objective.predict)};
+                           dx_reverse_find(s->objective.variance)->fixed, &p->process));
+  DX_TRY(dx_objective_check(&s->objective, &s->process, &p->process, &key));
+  p->objective = (dx_objective){.process = &p->process, .kernel = &p->team->kernel,
+                                .predict = dx_predict_find(s->objective.predict),
+                                .reverse = dx_reverse_find(s->objective.variance), .loss = s->loss,
+                                .loss_config = s->loss_config, .dim = p->dim, .channels = p->info->sample.c};
+  const dx_decoder_kind kind = dx_problem_decoder_kind(p);
+  p->objective.decoder = dx_problem_decoder(
+      p, dx_decoder_variance(&p->process, kind == DX_DECODER_OPTIMAL ? DX_DECODER_CLIPPED : kind, 0));
   return create_predictor(p);
 }
 
@@ -70,6 +76,7 @@ void dx_problem_destroy(dx_problem *p)
   if (!p) return;
   dx_net_destroy(p->net);
   dx_exact_destroy(p->exact);
+  free(p->exact_room);
   dx_process_destroy(&p->process);
   dx_dataset_close(p->data);
   free(p);
@@ -79,19 +86,34 @@ const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net
 
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
 
+/* What a perfect network would say, its best variance beside it where that is learned. */
 static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt,
                           float *out)
 {
   const dx_problem *const p = ctx;
+  float *const target = p->exact_room + thread * 2 * p->exact_rows * p->dim, *const var = target + n * p->dim;
 
-  (void)thread;
   (void)label;
-  dx_exact_predict(p->exact, p->objective.predict, n, t, xt, out, NULL);
+  if (dx_objective_width(&p->objective) == 1) {
+    dx_exact_predict(p->exact, p->objective.predict, n, t, xt, out, NULL);
+    return;
+  }
+  dx_exact_predict(p->exact, p->objective.predict, n, t, xt, target, var);
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = i * p->dim; j < (i + 1) * p->dim; j++)
+      var[j] = (float)dx_log(dx_reverse_best(&p->process, t[i] - 1, var[j]));
+  dx_objective_join(&p->objective, n, t, target, var, out);
 }
 
 dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out)
 {
   if (p->exact) {
+    if (B > p->exact_rows) {
+      free(p->exact_room);
+      p->exact_room = malloc((size_t)(2 * B * p->dim * p->team->threads) * sizeof(float));
+      p->exact_rows = p->exact_room ? B : 0;
+      if (!p->exact_room) return DX_FAIL(INTERNAL, "no memory for the exact predictor");
+    }
     *out = (dx_predictor){.predict = predict_exact, .ctx = p};
     return NULL;
   }
@@ -113,7 +135,7 @@ dx_objective dx_problem_clipped(const dx_problem *p)
 
 dx_decoder_kind dx_problem_decoder_kind(const dx_problem *p)
 {
-  return dx_decoder_kind_of(&p->spec->process, p->info->raw == DX_RAW_U8);
+  return dx_decoder_kind_of(&p->spec->process, p->info->raw == DX_RAW_U8, p->objective.reverse->line != NULL);
 }
 
 /* A cell's probability has no unit, so 8-bit data need no log |scale|. */
@@ -121,5 +143,6 @@ dx_decoder dx_problem_decoder(const dx_problem *p, double variance)
 {
   const bool bytes = p->info->raw == DX_RAW_U8;
 
-  return (dx_decoder){.variance = variance, .log_scale = bytes ? 0 : dx_log(p->info->scale), .bytes = bytes};
+  return (dx_decoder){.variance = variance, .log_scale = bytes ? 0 : dx_log(p->info->scale), .bytes = bytes,
+                      .learned = dx_problem_decoder_kind(p) == DX_DECODER_LEARNED};
 }

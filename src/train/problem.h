@@ -13,10 +13,13 @@ typedef struct {
   dx_dataset *data;
   const dx_dataset_info *info;
   int64_t dim;                /* D */
-  dx_process process;
-  dx_objective objective;     /* as in training: no clipping */
+  dx_process process;         /* an estimated variance is that of the last evaluation or sampling */
+  dx_objective objective;     /* as in training: no clipping; where the decoder's variance is to be optimal,
+                                 which evaluations alone know, the clipped one */
   dx_net *net;                /* NULL with the exact predictor */
   dx_exact *exact;            /* NULL with a network */
+  float *exact_room;          /* (threads) of predictions and log variances of exact_rows examples */
+  int64_t exact_rows;
 } dx_problem;
 
 /* Opens the data, builds the process and the network; checks that they fit together.  Collective */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/math.h"
 #include "base/version.h"
 #include "io/file.h"
 #include "io/h5.h"
@@ -101,7 +102,7 @@ static dx_record *create(const dx_problem *p, const char *folder)
   snprintf(r->folder, sizeof r->folder, "%s", folder);
   r->table[TRAIN].size = sizeof(dx_train_row);
   r->table[BY_T].size = 8 + 4 * T * 8;
-  r->table[KL].size = sizeof(dx_evaluation_head) + 5 * T * 8;
+  r->table[KL].size = sizeof(dx_evaluation_head) + DX_EVALUATION_ROWS * T * 8;
   r->table[SESSION].size = sizeof(session);
   r->table[MARK].size = sizeof(int64_t);
   return r;
@@ -162,22 +163,26 @@ static dx_error *add_row(dx_record *r, uint32_t kind, const void *row)
 
 dx_error *dx_record_train(dx_record *r, const dx_train_row *row) { return add_row(r, TRAIN, row); }
 
-/* Decoder of a training window: its optimal variance is that of the window's own error. */
-static double decoder_term(const dx_problem *p, const dx_window *w)
+/* Mean term of row i of a training window. A variance that is estimated from the network's errors is here the
+   best one for the window's own error; the term is affine in that, so the mean's term is the mean of terms. */
+static double window_term(const dx_problem *p, const dx_window *w, int64_t i)
 {
-  const double x0_mse = w->x0_mse[0] / (double)w->count[0];
-  const dx_decoder d =
-      dx_problem_decoder(p, dx_decoder_variance(&p->process, dx_problem_decoder_kind(p), x0_mse));
+  const double n = (double)w->count[i], x0_mse = w->x0_mse[i] / n, D = (double)p->dim;
 
-  if (d.bytes) return w->decoder / (double)w->count[0];
-  return dx_process_vb(&p->process, &d, 1, p->dim, x0_mse * (double)p->dim);
+  if (i == 0 && dx_problem_decoder_kind(p) == DX_DECODER_OPTIMAL && p->info->raw != DX_RAW_U8) {
+    const dx_decoder d = dx_problem_decoder(p, x0_mse);
+
+    return dx_process_vb(&p->process, &d, 1, p->dim, x0_mse * D);
+  }
+  if (i == 0 || !p->objective.reverse->estimate) return w->vb[i] / n;
+  return D * dx_normal_kl(0, p->process.post_log[i], 0, dx_log(dx_reverse_best(&p->process, i, x0_mse))) +
+         0.5 * D * (1 - p->process.post_var[i] / dx_reverse_best(&p->process, i, x0_mse));
 }
 
 dx_error *dx_record_by_t(dx_record *r, int64_t step, const dx_window *w)
 {
   const dx_problem *const p = r->problem;
   const int64_t T = p->process.timesteps;
-  const dx_decoder none = {.variance = 1};
   double *const row = malloc(r->table[BY_T].size);
   dx_error *err;
 
@@ -190,10 +195,7 @@ dx_error *dx_record_by_t(dx_record *r, int64_t step, const dx_window *w)
     count[i] = n;
     mse[i] = n > 0 ? w->mse[i] / n : NAN;
     x0[i] = n > 0 ? w->x0_mse[i] / n : NAN;
-    /* each term is affine in the squared error, so the mean's term is the mean of terms */
-    if (!(n > 0)) kl[i] = NAN;
-    else kl[i] = i == 0 ? decoder_term(p, w)
-                        : dx_process_vb(&p->process, &none, i + 1, p->dim, x0[i] * (double)p->dim);
+    kl[i] = n > 0 ? window_term(p, w, i) : NAN;
   }
   err = add_row(r, BY_T, row);
   free(row);
@@ -207,7 +209,7 @@ dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e)
 
   if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
   memcpy(row, &e->head, sizeof e->head);
-  memcpy(row + sizeof e->head, e->memory, 5 * (size_t)e->timesteps * 8);
+  memcpy(row + sizeof e->head, e->memory, DX_EVALUATION_ROWS * (size_t)e->timesteps * 8);
   err = add_row(r, KL, row);
   free(row);
   return err;
@@ -353,6 +355,8 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
     {KL, "/kl/mse", "1", "mean squared error of the noise", at + 2 * T8, T, DX_H5_F64, 1},
     {KL, "/kl/x0_mse", "1", "mean squared error of x0, normalised units", at + 3 * T8, T, DX_H5_F64, 1},
     {KL, "/kl/count", "examples", "examples evaluated at this t", at + 4 * T8, T, DX_H5_I64, 1},
+    {KL, "/kl/variance", "1", "variance of p(x_{t-1} given x_t), normalised units; learned: mean over numbers and examples; "
+     "column 0: of the decoder", at + 5 * T8, T, DX_H5_F64, 1},
     {KL, "/kl/prior_bits", "bits/dim", "L_T", HEAD(prior), 1, DX_H5_F64, b},
     {KL, "/kl/prior_stderr_bits", "bits/dim", "standard error of prior", HEAD(prior_stderr), 1, DX_H5_F64, b},
     {KL, "/kl/decoder_bits", "bits/dim", "L_0", HEAD(decoder), 1, DX_H5_F64, b},
@@ -388,11 +392,13 @@ static dx_error *write_process(dx_h5 *f, const dx_record *r)
     {"/process/beta", "variance of the noise that step t adds", p->beta},
     {"/process/alpha_bar", "share of x0's variance left at t", p->abar},
     {"/process/posterior_variance", "of q(x_{t-1} given x_t, x_0)", p->post_var},
-    {"/process/variance", "of p(x_{t-1} given x_t)", p->var},
+    {"/process/variance", "of p(x_{t-1} given x_t), where it is fixed", p->var},
   };
+  const dx_reverse *const reverse = r->problem->objective.reverse;
+  const int fixed = !reverse->line && !reverse->estimate; /* else /kl/variance tells it */
 
   DX_TRY(write_scale(f, r, "/process/t"));
-  for (int i = 0; i < COUNT(rows); i++) {
+  for (int i = 0; i < COUNT(rows) - !fixed; i++) {
     DX_TRY(dx_h5_write(f, rows[i].path, &info, rows[i].data, "1", rows[i].what, NULL));
     DX_TRY(dx_h5_attach_scale(f, rows[i].path, 0, "/process/t", "t"));
   }

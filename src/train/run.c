@@ -352,7 +352,7 @@ static dx_error *write_by_t(run *r)
   memset(w->count, 0, T * sizeof *w->count);
   memset(w->mse, 0, T * sizeof *w->mse);
   memset(w->x0_mse, 0, T * sizeof *w->x0_mse);
-  w->decoder = 0;
+  memset(w->vb, 0, T * sizeof *w->vb);
   return NULL;
 }
 

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/math.h"
 #include "base/random.h"
 #include "io/h5.h"
 #include "io/picture.h"
+#include "train/evaluate.h"
 
 const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples; end (0): after the last step alone, never (-1)",
@@ -39,7 +41,7 @@ typedef struct {
   int64_t snapshots, *shot;                  /* places in the plan before which x_t is kept */
   float *x;                                  /* (this rank's samples, D) */
   float *shots;                              /* (snapshots, this rank's samples, D) */
-  float **buffer;                            /* (threads) of 2 x grain x D: x0hat, z */
+  float **buffer;                            /* (threads) of x0hat (grain, width D), z, log variances */
   double begin;
 } drawing;
 
@@ -61,11 +63,19 @@ static void keep(const drawing *d, int64_t shot, int64_t local, const float *x)
   memcpy(d->shots + (shot * mine + local) * D, x, (size_t)(d->grain * D) * sizeof *x);
 }
 
+/* Normals for a sampler that multiplies them with the process's deviation: with the learned one instead. */
+static void widen(int64_t n, const float *log_var, double fixed, float *z)
+{
+  for (int64_t j = 0; j < n; j++) z[j] = (float)(z[j] * dx_exp(0.5 * (log_var[j] - fixed)));
+}
+
 /* Grain q on its way: places [from, to) of the plan. Samples take the classes in turn. */
 static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
 {
   const int64_t g = d->grain, D = d->problem->dim, local = (q - d->first) * g;
-  float *const x = d->x + local * D, *const x0hat = d->buffer[thread], *const z = x0hat + g * D;
+  float *const x = d->x + local * D, *const x0hat = d->buffer[thread];
+  float *const z = x0hat + dx_objective_width(&d->objective) * g * D, *const log_var = z + g * D;
+  const bool learned = d->objective.reverse->line && d->problem->spec->sampler->uses_variance;
   const int64_t classes = d->problem->info->classes;
   int32_t t[g], label[g];
 
@@ -78,8 +88,10 @@ static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
       if (d->shot[s] == k) keep(d, s, local, x);
     for (int64_t i = 0; i < g; i++) t[i] = (int32_t)now;
     d->predictor.predict(d->predictor.ctx, thread, g, t, classes ? label : NULL, x, x0hat);
+    if (learned) dx_objective_log_var(&d->objective, g, t, x0hat, log_var);
     dx_objective_x0(&d->objective, g, t, x, x0hat, x0hat);
     draw_normals(d, q, now, z);
+    if (learned) widen(g * D, log_var, d->problem->process.log_var[now - 1], z);
     d->problem->spec->sampler->step(d->problem->spec->sampler_config, &d->problem->process,
                                     &d->problem->team->kernel, now, next, g * D, x, x0hat, z, x);
   }
@@ -123,7 +135,7 @@ static dx_error *create(drawing *d, dx_problem *p, const float *w)
 {
   const dx_sample_config *const c = &p->spec->sample;
   const int64_t D = p->dim, T = p->process.timesteps, K = c->trajectory;
-  const size_t buffer = ((size_t)(2 * c->grain * D) * sizeof(float) + 63) / 64 * 64;
+  const size_t buffer = ((size_t)((2 + dx_objective_width(&p->objective)) * c->grain * D) * sizeof(float) + 63) / 64 * 64;
 
   *d = (drawing){.problem = p, .objective = dx_problem_clipped(p), .count = c->count, .grain = c->grain,
                  .grains = (c->count + c->grain - 1) / c->grain, .snapshots = K, .begin = dx_clock()};
@@ -349,6 +361,7 @@ dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const
   dx_error *err;
   drawing d;
 
+  if (p->spec->sampler->uses_variance) DX_TRY(dx_estimate_variance(p, w, stopping, ctx));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create(&d, p, w)));
   DX_TRY_GOTO(err, out, draw_all(&d, stopping, ctx));
   DX_TRY_GOTO(err, out, gather(&d, d.x, &x));

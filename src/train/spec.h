@@ -74,6 +74,8 @@ struct dx_spec {
   const dx_model *model;          /* NULL: the exact predictor (model.kind: exact) */
   const void *model_config;
   dx_objective_config objective;
+  const dx_loss *loss;
+  const void *loss_config;
   dx_train_config train;
   dx_evaluate_config evaluate;
   dx_sample_config sample;

@@ -15,14 +15,15 @@
 
 /* What one thread works on: one grain at a time. */
 typedef struct {
-  float *eps, *xt, *out, *gout;   /* (grain, D) */
+  float *eps, *xt;                /* (grain, D) */
+  float *out, *gout;              /* (grain, width D) */
   float *room;                    /* (D) */
   float *memory;                  /* owns them */
 } worker;
 
 /* What the record wants to know of one example. */
 typedef struct {
-  double loss, mse, x0_mse, decoder;
+  double loss, mse, x0_mse, vb;
   int64_t t;
 } note;
 
@@ -69,7 +70,8 @@ static dx_error *create_window(dx_window *w, int64_t T)
   w->count = calloc((size_t)T, sizeof *w->count);
   w->mse = calloc((size_t)T, sizeof *w->mse);
   w->x0_mse = calloc((size_t)T, sizeof *w->x0_mse);
-  return w->count && w->mse && w->x0_mse ? NULL : no_memory();
+  w->vb = calloc((size_t)T, sizeof *w->vb);
+  return w->count && w->mse && w->x0_mse && w->vb ? NULL : no_memory();
 }
 
 static dx_error *create_state(dx_trainer *t)
@@ -93,6 +95,7 @@ static dx_error *create_buffers(dx_trainer *t)
 {
   const int ranks = dx_comm_size(comm_of(t)), threads = t->problem->team->threads;
   const int64_t n = examples(t), D = t->problem->dim, one = t->config->grain * D;
+  const int64_t width = dx_objective_width(&t->problem->objective);
   const int64_t blocks = dx_blocks(t->state.floats);
   const int64_t notes = NOTES_MOST * (dx_comm_rank(comm_of(t)) ? 0 : t->config->batch);
 
@@ -112,12 +115,12 @@ static dx_error *create_buffers(dx_trainer *t)
   for (int i = 0; i < threads; i++) {
     worker *const w = &t->worker[i];
 
-    if (!(w->memory = floats(4 * one + D))) return no_memory();
+    if (!(w->memory = floats(2 * (1 + width) * one + D))) return no_memory();
     w->eps = w->memory;
     w->xt = w->eps + one;
     w->out = w->xt + one;
-    w->gout = w->out + one;
-    w->room = w->gout + one;
+    w->gout = w->out + width * one;
+    w->room = w->gout + width * one;
   }
   return NULL;
 }
@@ -180,6 +183,7 @@ void dx_trainer_destroy(dx_trainer *t)
   free(t->state.window.count);
   free(t->state.window.mse);
   free(t->state.window.x0_mse);
+  free(t->state.window.vb);
   free(t->first_row);
   free(t->index);
   free(t->x0);
@@ -227,23 +231,6 @@ static void flip_rows(dx_trainer *t)
   }
 }
 
-/* L_0 of the examples at t = 1 of a grain; room (D) is scratch. 8-bit data alone: of others
-   it follows from the error of x0. */
-static void find_decoder_terms(const dx_trainer *t, const int32_t *ts, const float *x0, const float *xt,
-                               const float *out, float *room, note *notes)
-{
-  const dx_problem *const p = t->problem;
-  const dx_decoder_kind kind = dx_problem_decoder_kind(p);
-  const dx_decoder d = dx_problem_decoder(
-      p, dx_decoder_variance(&p->process, kind == DX_DECODER_OPTIMAL ? DX_DECODER_CLIPPED : kind, 0));
-
-  for (int64_t k = 0; k < t->config->grain && d.bytes; k++) {
-    if (ts[k] != 1) continue;
-    dx_objective_x0(&p->objective, 1, &ts[k], xt + k * p->dim, out + k * p->dim, room);
-    notes[k].decoder = dx_decoder_bytes(&d, p->dim, x0 + k * p->dim, room);
-  }
-}
-
 /* The rows of this step as floats; the next step's set off. */
 static dx_error *take_rows(dx_trainer *t)
 {
@@ -273,6 +260,7 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   const float *const x0 = t->x0 + i * p->dim;
   int32_t *const ts = t->t + i;
   dx_terms terms[g];
+  double weight[g];
   uint32_t key[2], ctr[4], word[4], index[g];
   dx_stream s = {.seed = p->spec->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)t->state.step};
 
@@ -281,6 +269,7 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
     dx_stream_words(&s, 0, word);
     ts[k] = 1 + (int32_t)dx_below(word[0], (uint32_t)p->process.timesteps);
     index[k] = (uint32_t)(place + k);
+    weight[k] = 1 / (double)t->config->batch;
   }
   s = (dx_stream){.seed = p->spec->seed, .purpose = DX_FOR_NOISE, .step = (uint64_t)t->state.step};
   dx_stream_start(&s, key, ctr);
@@ -288,18 +277,11 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   dx_objective_noise(&p->objective, g, ts, x0, w->eps, w->xt);
   const dx_draw draw = {.seed = p->spec->seed, .step = (uint64_t)t->state.step, .place = index};
   dx_net_forward(p->net, thread, g, &draw, ts, t->label ? t->label + i : NULL, w->xt, w->out);
-  note *const notes = t->note + t->noted * examples(t) + i;
-  memset(notes, 0, (size_t)g * sizeof *notes);
-  find_decoder_terms(t, ts, x0, w->xt, w->out, w->gout, notes);
-  dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->out, 1.0f / (float)t->config->batch, terms,
-                    w->gout, w->room);
+  dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->out, weight, terms, w->gout, w->room);
   dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
-  for (int64_t k = 0; k < g; k++) {
-    notes[k].loss = terms[k].loss;
-    notes[k].mse = terms[k].mse;
-    notes[k].x0_mse = terms[k].x0_mse;
-    notes[k].t = ts[k];
-  }
+  note *const notes = t->note + t->noted * examples(t) + i;
+  for (int64_t k = 0; k < g; k++)
+    notes[k] = (note){.loss = terms[k].loss, .mse = terms[k].mse, .x0_mse = terms[k].x0_mse, .vb = terms[k].vb, .t = ts[k]};
 }
 
 /* A part of the grains for every thread that was asked for; OpenMP may give fewer, and then one
@@ -443,7 +425,7 @@ static void add_notes(dx_trainer *t)
         w->count[from[i].t - 1]++;
         w->mse[from[i].t - 1] += from[i].mse;
         w->x0_mse[from[i].t - 1] += from[i].x0_mse;
-        w->decoder += from[i].decoder;
+        w->vb[from[i].t - 1] += from[i].vb;
       }
     }
 }
@@ -504,7 +486,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
   int64_t held = floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats) +
-                 reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + (4 * one + p->dim) * threads;
+                 reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * threads;
 
   plan.bytes = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
                (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch);

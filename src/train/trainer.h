@@ -14,10 +14,8 @@ typedef struct {
   double loss;
   int64_t examples;            /* in loss */
   int64_t *count;              /* (T) since the last row of train_by_t */
-  double *mse, *x0_mse;        /* (T) sums */
-  double decoder;              /* of 8-bit data: sum of L_0 of the examples at t = 1, nats, from x0hat
-                                  unclipped; where the variance is to be optimal, with the clipped one,
-                                  as an optimal one is known in evaluations alone */
+  double *mse, *x0_mse, *vb;   /* (T) sums; vb: terms of the bound, nats, x0hat unclipped, with the
+                                  decoder of dx_problem.objective */
 } dx_window;
 
 /* What training has come to. */

@@ -297,7 +297,8 @@ static double predicted_mse(const dx_team *team, const dx_exact *e, const dx_pro
                             double *error)
 {
   enum { N = 4096 };
-  const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"), .dim = 1};
+  const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"),
+                          .reverse = dx_reverse_find("fixed-large"), .dim = 1};
   const dx_stream data = {.seed = 2, .purpose = DX_FOR_TEST}, noise = {.seed = 3, .purpose = DX_FOR_TEST};
   float x0[N], eps[N], xt[N], out[N];
   double sum = 0, squares = 0;
@@ -367,7 +368,8 @@ static void fresh(const dx_team *team, uint64_t step, float *z)
 static void draw(const dx_team *team, const dx_sampler *s, const void *config, const dx_exact *e,
                  const dx_process *p, int64_t *plan, float *x)
 {
-  const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"), .dim = 1};
+  const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"),
+                          .reverse = dx_reverse_find("fixed-large"), .dim = 1};
   const int64_t steps = s->plan(config, p, plan);
   float eps[DRAWS], x0hat[DRAWS], z[DRAWS];
   int32_t t[DRAWS];

@@ -77,6 +77,7 @@ static void gaussian_spec(dx_spec *s, void *data_kind, const dx_schedule *schedu
   s->name = "verify";
   s->seed = 1;
   s->schedule = schedule;
+  s->loss = dx_loss_find("simple");
   s->schedule_config = schedule_config;
   s->data_kind = data_kind;
   s->train.steps = 0;
