@@ -4,6 +4,7 @@
 
 #include "base/version.h"
 #include "commands.h"
+#include "diffusion/times.h"
 #include "io/h5.h"
 
 dx_error *dx_cmd_list(const dx_call *call)
@@ -24,6 +25,8 @@ dx_error *dx_cmd_list(const dx_call *call)
   for (int i = 0; dx_reverse_at(i); i++) printf("  %-14s %s\n", dx_reverse_at(i)->name, dx_reverse_at(i)->help);
   puts("losses (objective.loss)");
   for (int i = 0; dx_loss_at(i); i++) printf("  %-14s %s\n", dx_loss_at(i)->name, dx_loss_at(i)->help);
+  puts("draws of t (train.t_sampling)");
+  for (int i = 0; dx_times_at(i); i++) printf("  %-14s %s\n", dx_times_at(i)->name, dx_times_at(i)->help);
   puts("models (model.kind)");
   printf("  %-14s %s\n", "exact", "the Bayes-optimal prediction, for data whose density is known; nothing is trained");
   for (int i = 0; dx_model_at(i); i++) printf("  %-14s %s\n", dx_model_at(i)->name, dx_model_at(i)->help);

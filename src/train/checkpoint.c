@@ -68,6 +68,15 @@ static dx_error *write_window(dx_h5 *f, const dx_window *w, int64_t T)
   return write_array(f, "/window/vb", DX_H5_F64, T, w->vb, "sums of their terms of the bound");
 }
 
+static dx_error *write_history(dx_h5 *f, const dx_history *h)
+{
+  const int64_t T = h->timesteps;
+
+  if (T == 0) return NULL;
+  DX_TRY(write_array(f, "/t_sampling/count", DX_H5_I64, T, h->count, "losses that are kept of each t"));
+  return write_array(f, "/t_sampling/loss", DX_H5_F64, T * DX_HISTORY, h->loss, "the last losses of each t, oldest first");
+}
+
 static const char *const sizes[] = {"sample_height", "sample_width", "sample_channels", "out_channels", "classes"};
 
 /* Where the model's sizes stand, in the order of their attributes. */
@@ -151,6 +160,7 @@ static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
   DX_TRY(write_head(f, &h));
   if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
   DX_TRY(write_window(f, &s->window, p->process.timesteps));
+  DX_TRY(write_history(f, &s->history));
   return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
 }
 
@@ -447,12 +457,13 @@ dx_error *dx_checkpoint_resolve(const char *path, dx_logger *log, char **file)
 }
 
 /* All vectors of a checkpoint, whole, on rank 0. */
-typedef struct { void *vector[4]; void *window[6]; int64_t step; } contents;
+typedef struct { void *vector[4]; void *window[6]; void *history[2]; int64_t step; } contents;
 
 static void contents_free(contents *c)
 {
   for (int i = 0; i < 4; i++) free(c->vector[i]);
   for (int i = 0; i < 6; i++) free(c->window[i]);
+  for (int i = 0; i < 2; i++) free(c->history[i]);
 }
 
 static dx_error *read_all(const char *path, const dx_state *s, const dx_problem *p, contents *out)
@@ -485,6 +496,10 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
   for (int i = 0; i < 6; i++)
     DX_TRY_GOTO(err, out, read_array(f, path, window[i], i == 1 || i == 2 ? DX_H5_I64 : DX_H5_F64,
                                      i < 2 ? 1 : T, &out->window[i], &n));
+  if (s->history.timesteps) {
+    DX_TRY_GOTO(err, out, read_array(f, path, "/t_sampling/count", DX_H5_I64, T, &out->history[0], &n));
+    DX_TRY_GOTO(err, out, read_array(f, path, "/t_sampling/loss", DX_H5_F64, T * DX_HISTORY, &out->history[1], &n));
+  }
 out:
   dx_h5_close(f);
   dx_checkpoint_head_free(&h);
@@ -499,6 +514,21 @@ static void take_window(dx_window *w, const contents *c, int64_t T)
   memcpy(w->mse, c->window[3], (size_t)T * sizeof *w->mse);
   memcpy(w->x0_mse, c->window[4], (size_t)T * sizeof *w->x0_mse);
   memcpy(w->vb, c->window[5], (size_t)T * sizeof *w->vb);
+}
+
+/* Rank 0's to all.  Collective */
+static void take_history(const dx_comm *c, dx_history *h, const contents *all)
+{
+  const size_t counts = (size_t)h->timesteps * sizeof *h->count, losses = (size_t)(h->timesteps * DX_HISTORY) * sizeof *h->loss;
+
+  if (h->timesteps == 0) return;
+  if (dx_comm_rank(c) == 0) {
+    memcpy(h->count, all->history[0], counts);
+    memcpy(h->loss, all->history[1], losses);
+  }
+  dx_comm_broadcast(c, h->count, counts);
+  dx_comm_broadcast(c, h->loss, losses);
+  dx_history_weigh(h);
 }
 
 dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *p)
@@ -522,6 +552,7 @@ dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *
     else memcpy(own[i], whole + s->at, (size_t)s->n * sizeof(float));
   }
   if (lead) take_window(&s->window, &all, p->process.timesteps);
+  take_history(c, &s->history, &all);
   s->step = all.step;
   dx_comm_broadcast(c, &s->step, sizeof s->step);
   err = dx_comm_agree(c, dx_trainer_reload(t));

@@ -14,6 +14,10 @@ const dx_option dx_train_options[] = {
   DX_OPTION(dx_train_config, batch, "128", 1, 1e9, "examples of one step, over all ranks"),
   DX_OPTION(dx_train_config, grain, "8", 1, 4096,
             "examples that one thread computes at a time; divides batch and fixes the order of all sums"),
+  DX_OPTION(dx_train_config, t_sampling, "uniform", 0, 0,
+            "how each example's t is drawn: alone (uniform), spread over the batch (stratified, antithetic), or by the "
+            "second moment of the last losses of each t (importance)",
+            .choices = "uniform|stratified|antithetic|importance"),
   DX_OPTION(dx_train_config, optimizer, "adam", 0, 0, "how gradients become steps",
             .choices = "adam|adamw"),
   DX_OPTION(dx_train_config, rate, "2e-4", 0, 1e30, "learning rate after warm-up"),

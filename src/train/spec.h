@@ -18,6 +18,7 @@
 /* train.* */
 typedef struct {
   int64_t steps, batch, grain;
+  char t_sampling[16];      /* which t the examples of a batch are noised to: diffusion/times.c */
   char optimizer[16];       /* "adam" | "adamw" */
   double rate, beta1, beta2, epsilon, weight_decay;
   int64_t warmup;           /* steps of linear rise */

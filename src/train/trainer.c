@@ -21,6 +21,9 @@ typedef struct {
   float *memory;                  /* owns them */
 } worker;
 
+/* What the history of losses wants to know of one example. */
+typedef struct { double loss, t; } told;
+
 /* What the record wants to know of one example. */
 typedef struct {
   double loss, mse, x0_mse, vb;
@@ -32,6 +35,7 @@ enum { NOTES_MOST = 64 }; /* steps between collections, at most */
 struct dx_trainer {
   dx_problem *problem;
   const dx_train_config *config;
+  const dx_times *times;
   dx_state state;
   dx_reduce *reduce;
   dx_fetch *fetch;
@@ -47,6 +51,7 @@ struct dx_trainer {
   worker *worker;                 /* (threads) */
   note *note, *all_notes;         /* (NOTES_MOST x examples) here; of all ranks on rank 0 */
   int64_t noted;                  /* steps in note */
+  told *told;                     /* (batch) of one step, all ranks' */
   double *sums;                   /* per rank: failed, stop, its blocks' squares */
   double *tree;                   /* (blocks) */
   int64_t *counts, *offsets;      /* (ranks) of one gathering */
@@ -88,6 +93,7 @@ static dx_error *create_state(dx_trainer *t)
   if (!s->w || !s->moment1 || !s->moment2 || (t->config->ema > 0 && !s->ema)) return no_memory();
   if (p->net) dx_params_start(dx_net_params(p->net), p->spec->seed, s->w);
   if (s->ema) memcpy(s->ema, s->w + s->at, (size_t)s->n * sizeof(float));
+  if (t->times->learns) DX_TRY(dx_history_create(p->process.timesteps, &s->history));
   return create_window(&s->window, p->process.timesteps);
 }
 
@@ -105,11 +111,12 @@ static dx_error *create_buffers(dx_trainer *t)
   t->worker = calloc((size_t)threads, sizeof *t->worker);
   t->note = calloc((size_t)(NOTES_MOST * n) + 1, sizeof *t->note);
   t->all_notes = calloc((size_t)notes + 1, sizeof *t->all_notes);
+  t->told = calloc((size_t)t->config->batch, sizeof *t->told);
   t->sums = calloc((size_t)(2 * ranks + blocks), sizeof *t->sums);
   t->tree = calloc((size_t)blocks + 1, sizeof *t->tree);
   t->counts = calloc((size_t)ranks, sizeof *t->counts);
   t->offsets = calloc((size_t)ranks, sizeof *t->offsets);
-  if (!t->index || !t->x0 || !t->t || !t->worker || !t->note || !t->all_notes || !t->sums ||
+  if (!t->index || !t->x0 || !t->t || !t->worker || !t->note || !t->all_notes || !t->told || !t->sums ||
       !t->tree || !t->counts || !t->offsets)
     return no_memory();
   for (int i = 0; i < threads; i++) {
@@ -149,7 +156,8 @@ dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
   dx_error *err = dx_comm_agree(c, t && first && rows ? NULL : no_memory());
 
   if (err) goto out;
-  *t = (dx_trainer){.problem = p, .config = &p->spec->train, .epoch = -1, .coming = -1, .first_row = rows};
+  *t = (dx_trainer){.problem = p, .config = &p->spec->train,
+                    .times = dx_times_find(p->spec->train.t_sampling), .epoch = -1, .coming = -1, .first_row = rows};
   rows = NULL;
   t->grains = t->config->batch / t->config->grain;
   for (int r = 0; r < ranks; r++) dx_team_share(p->team, t->grains, r, &first[r], &first[r + 1]);
@@ -180,6 +188,7 @@ void dx_trainer_destroy(dx_trainer *t)
   free(t->state.moment1);
   free(t->state.moment2);
   free(t->state.ema);
+  dx_history_destroy(&t->state.history);
   free(t->state.window.count);
   free(t->state.window.mse);
   free(t->state.window.x0_mse);
@@ -190,6 +199,7 @@ void dx_trainer_destroy(dx_trainer *t)
   free(t->t);
   free(t->note);
   free(t->all_notes);
+  free(t->told);
   free(t->sums);
   free(t->tree);
   free(t->counts);
@@ -260,18 +270,17 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   const float *const x0 = t->x0 + i * p->dim;
   int32_t *const ts = t->t + i;
   dx_terms terms[g];
-  double weight[g];
-  uint32_t key[2], ctr[4], word[4], index[g];
-  dx_stream s = {.seed = p->spec->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)t->state.step};
+  double weight[g], share[g];
+  uint32_t key[2], ctr[4], index[g];
+  const dx_lot lot = {.seed = p->spec->seed, .step = t->state.step, .batch = t->config->batch,
+                      .timesteps = p->process.timesteps, .history = &t->state.history};
 
   for (int64_t k = 0; k < g; k++) {
-    s.index = (uint64_t)(place + k);
-    dx_stream_words(&s, 0, word);
-    ts[k] = 1 + (int32_t)dx_below(word[0], (uint32_t)p->process.timesteps);
+    ts[k] = t->times->draw(&lot, place + k, &share[k]);
     index[k] = (uint32_t)(place + k);
-    weight[k] = 1 / (double)t->config->batch;
+    weight[k] = share[k] / (double)t->config->batch;
   }
-  s = (dx_stream){.seed = p->spec->seed, .purpose = DX_FOR_NOISE, .step = (uint64_t)t->state.step};
+  const dx_stream s = {.seed = p->spec->seed, .purpose = DX_FOR_NOISE, .step = (uint64_t)t->state.step};
   dx_stream_start(&s, key, ctr);
   p->team->kernel.normals(key, ctr, g, index, p->dim, w->eps);
   dx_objective_noise(&p->objective, g, ts, x0, w->eps, w->xt);
@@ -280,8 +289,10 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->out, weight, terms, w->gout, w->room);
   dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
   note *const notes = t->note + t->noted * examples(t) + i;
-  for (int64_t k = 0; k < g; k++)
-    notes[k] = (note){.loss = terms[k].loss, .mse = terms[k].mse, .x0_mse = terms[k].x0_mse, .vb = terms[k].vb, .t = ts[k]};
+  for (int64_t k = 0; k < g; k++) {
+    t->told[place + k] = (told){.loss = terms[k].loss, .t = ts[k]};
+    notes[k] = (note){.loss = share[k] * terms[k].loss, .mse = terms[k].mse, .x0_mse = terms[k].x0_mse, .vb = terms[k].vb, .t = ts[k]};
+  }
 }
 
 /* A part of the grains for every thread that was asked for; OpenMP may give fewer, and then one
@@ -377,6 +388,21 @@ static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
   dx_net_load(t->problem->net, s->w);
 }
 
+/* The losses of the step, of all ranks, into everybody's history, in order of place.  Collective */
+static void learn_chances(dx_trainer *t)
+{
+  const dx_comm *const c = comm_of(t);
+
+  if (!t->times->learns) return;
+  for (int r = 0; r < dx_comm_size(c); r++) {
+    t->offsets[r] = t->first_row[r];
+    t->counts[r] = t->first_row[r + 1] - t->first_row[r];
+  }
+  dx_comm_all_gather(c, t->told + t->first_row[dx_comm_rank(c)], examples(t), t->told, t->counts, t->offsets, sizeof *t->told);
+  for (int64_t b = 0; b < t->config->batch; b++) dx_history_add(&t->state.history, (int64_t)t->told[b].t, t->told[b].loss);
+  dx_history_weigh(&t->state.history);
+}
+
 dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
 {
   const double begin = dx_clock();
@@ -402,6 +428,7 @@ dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
   const dx_adam adam = dx_adam_of(t->config, t->state.step, dx_clip_factor(t->config->clip, norm));
   dx_watch_say("update of weights");
   update(t, slice, &adam);
+  learn_chances(t);
   *info = (dx_step_info){.grad_norm = norm, .rate = dx_rate(t->config, t->state.step), .stop = any_stop,
                          .compute = computed - taken, .exchange = dx_clock() - computed + taken - begin};
   t->state.step++;
@@ -489,7 +516,8 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
                  reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * threads;
 
   plan.bytes = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
-               (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch);
+               (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
+               (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
   if (p->net) {
     held += dx_net_packed(p->net);
     plan.bytes += (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) * threads;

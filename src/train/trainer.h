@@ -7,6 +7,7 @@
    the state and nothing else. */
 #ifndef DX_TRAIN_TRAINER_H
 #define DX_TRAIN_TRAINER_H
+#include "diffusion/times.h"
 #include "train/problem.h"
 
 /* Sums over the examples since the last rows of the record; on rank 0 only. */
@@ -27,6 +28,7 @@ typedef struct {
   float *moment1, *moment2;    /* (n) */
   float *ema;                  /* (n); NULL without */
   dx_window window;
+  dx_history history;          /* alike on every rank; empty unless train.t_sampling learns */
 } dx_state;
 
 typedef struct dx_trainer dx_trainer;

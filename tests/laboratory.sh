@@ -1,0 +1,58 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Every schedule, prediction, variance, loss and way to draw t that diffx list names: a run on one rank in one go, and
+# the same begun with two threads and ended on three ranks give the same bits.
+. "${srcdir:-.}/tests/lib.sh"
+
+common="train.steps=20 train.decay=none train.batch=40 train.checkpoint_every=10 train.log_every=5 train.by_t_every=10
+        evaluate.every=10 evaluate.examples=20 evaluate.grain=4 sample.every=10 sample.count=20 process.timesteps=12"
+check() {         # check NAME KEYS...
+  name=$1
+  shift
+  "$diffx" "$exp/smoke.yaml" output=ref run.threads=1 $common "$@" >said 2>&1 &&
+    "$diffx" "$exp/smoke.yaml" output=out run.threads=2 $common train.steps=10 "$@" >>said 2>&1 &&
+    ranks 3 "$exp/smoke.yaml" output=out run.threads=1 $common "$@" >>said 2>&1 &&
+    "$diffx" compare ref out >>said 2>&1 &&
+    cmp ref/checkpoints/step-00000020.h5 out/checkpoints/step-00000020.h5 >>said 2>&1 &&
+    cmp ref/samples/step-00000020.h5 out/samples/step-00000020.h5 >>said 2>&1
+  bad=$?
+  ok $bad "$name"
+  test $bad = 0 || show said
+  rm -rf ref out
+}
+names() {         # names KEY: the list of that key
+  sed -n "/($1)\$/,/^[^ ]/s/^  \([^ ]*\) .*/\1/p" lists
+}
+
+"$diffx" list >lists
+for name in $(names process.schedule); do
+  case $name in
+    list) check "schedule list" process.schedule=list process.timesteps=3 process.betas="0.1, 0.3, 0.2" evaluate.timesteps=all ;;
+    linear | quadratic | constant) check "schedule $name" process.schedule=$name process.timesteps=24 objective.predict=x0 ;;
+    *) check "schedule $name" process.schedule=$name objective.predict=x0 ;;
+  esac
+done
+check "zero terminal SNR" process.zero_terminal=true objective.predict=v
+for name in $(names objective.predict); do check "prediction $name" objective.predict=$name; done
+for name in $(names objective.variance); do
+  case $name in
+    learned*) check "variance $name" objective.variance=$name objective.loss=vlb ;;
+    *) check "variance $name" objective.variance=$name ;;
+  esac
+done
+for name in $(names objective.loss); do
+  case $name in
+    hybrid) check "loss hybrid" objective.loss=hybrid objective.variance=learned-range ;;
+    *) check "loss $name" objective.loss=$name ;;
+  esac
+done
+for name in $(names train.t_sampling); do check "t by $name" train.t_sampling=$name train.batch=80; done
+test $n -ge 28
+ok $? "$n of them"
+"$diffx" "$exp/smoke-unet.yaml" output=ref run.threads=1 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >said 2>&1 &&
+  ranks 3 "$exp/smoke-unet.yaml" output=out run.threads=2 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >>said 2>&1 &&
+  "$diffx" compare ref out >>said 2>&1 && cmp ref/checkpoints/step-00000060.h5 out/checkpoints/step-00000060.h5 >>said 2>&1
+bad=$?
+ok $bad "a U-Net on 8-bit images with a learned variance and importance sampling"
+test $bad = 0 || show said
+done_testing
