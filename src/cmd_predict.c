@@ -43,7 +43,7 @@ dx_error *dx_cmd_predict(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, dx_net_create(&team, s->model, s->model_config, &job.model, &net)));
   err = dx_comm_rank(call.comm) == 0 ? dx_checkpoint_fits(t.file, t.floats, dx_net_params(net)) : NULL;
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
-  DX_TRY_GOTO(err, out, dx_predict(&job, net, ema ? t.ema : t.raw));
+  DX_TRY_GOTO(err, out, dx_predict_rows(&job, net, ema ? t.ema : t.raw));
   dx_log_say(call.log, DX_LOG_INFO, "predicted in %s: %s", dx_clock_words(dx_clock() - begin, words), job.out);
 out:
   dx_net_destroy(net);

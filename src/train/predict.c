@@ -282,7 +282,7 @@ static dx_error *run(work *k, dx_h5 *f, const float *w)
   return err;
 }
 
-dx_error *dx_predict(const dx_predict_job *job, dx_net *net, const float *w)
+dx_error *dx_predict_rows(const dx_predict_job *job, dx_net *net, const float *w)
 {
   work k = {.job = job, .net = net, .begin = dx_clock()};
   dx_error *err;

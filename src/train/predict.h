@@ -16,5 +16,5 @@ typedef struct {
 /* Read /x, /t and /label of job->in (doc/formats.md), write job->out. Rows are cut into grains, which
    are computed by all ranks and threads: the same bits whoever computes them. Reserves and loads net.
    DX_E_DATA names file, dataset and row of what is wrong; then no file is left.  Collective */
-dx_error *dx_predict(const dx_predict_job *job, dx_net *net, const float *w) DX_MUST_CHECK;
+dx_error *dx_predict_rows(const dx_predict_job *job, dx_net *net, const float *w) DX_MUST_CHECK;
 #endif
