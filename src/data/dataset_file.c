@@ -178,26 +178,25 @@ static dx_error *look_at_classes(const look *l)
   return NULL;
 }
 
-/* A file made by another program need not have format and content. */
+/* A file made by another program need not have content and format. */
 static dx_error *look_at_kind(const look *l)
 {
   int64_t format;
   char *content = NULL;
   dx_error *e = NULL;
 
-  if (dx_h5_has_attr(l->f, "/", "format")) {
-    DX_TRY(dx_h5_get_int(l->f, "/", "format", &format));
-    if (format > FORMAT)
-      return DX_FAIL(DATA, "%s has format %lld; this diffx reads formats up to %d: a newer one is needed",
-                     l->path, (long long)format, FORMAT);
-  }
   if (dx_h5_has_attr(l->f, "/", "content")) {
     DX_TRY(dx_h5_get_text(l->f, "/", "content", &content));
     if (strcmp(content, "dataset"))
       e = DX_FAIL(DATA, "%s holds a %s of diffx, not a dataset", l->path, content);
     free(content);
   }
-  return e;
+  if (e || !dx_h5_has_attr(l->f, "/", "format")) return e;
+  DX_TRY(dx_h5_get_int(l->f, "/", "format", &format));
+  if (format > FORMAT)
+    return DX_FAIL(DATA, "%s has format %lld; this diffx reads formats up to %d: a newer one is needed",
+                   l->path, (long long)format, FORMAT);
+  return NULL;
 }
 
 static dx_error *look_at_modality(const look *l)
