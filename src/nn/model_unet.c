@@ -58,7 +58,7 @@ static const dx_option options[] = {
   DX_OPTION(config, up, "conv", 0, 0, "double size by repeated pixels and a convolution, or by repeated pixels inside a residual block", .choices = "conv|resample"),
   DX_OPTION(config, down_padding, "0", 0, 1, "zeros left and above where a convolution halves the size"),
   DX_OPTION(config, classes, "0", 0, 65536, "classes that the prediction is conditioned on, at least those of the data; samples take the classes in turn; 0: none"),
-  DX_OPTION(config, recompute, "false", 0, 0, "backward computes the inside of residual blocks and attention again instead of keeping it: less memory, more time, the same bits", .role = DX_RUN),
+  DX_OPTION(config, recompute, "false", 0, 0, "backward computes the inside of residual blocks and attention again, and every pass packs its weights layer by layer, instead of keeping them: half the memory, more time, the same bits", .role = DX_RUN),
   DX_OPTION_END
 };
 
@@ -71,6 +71,7 @@ typedef struct {
   bool kept;  /* the output is joined later */
   int joined; /* step whose output stands behind the input, or -1 */
   dx_shape in, out; /* b = 1 */
+  int64_t packed, packed_at; /* floats of its packed weights; where they stand in those of the model */
   union { dx_conv conv; dx_resblock block; dx_attention attention; };
 } step;
 
@@ -81,6 +82,7 @@ typedef struct {
   dx_norm norm_out;
   dx_conv conv_out;
   int64_t packed;
+  bool recompute; /* a step packs its weights itself, in both passes, and packed is of the others alone */
 } unet;
 
 /* Output, its gradient, and the scratch of the two passes. */
@@ -146,7 +148,7 @@ static dx_error *add_block(maker *k, const char *name, int64_t out, dx_resample 
     .dropout = k->c->dropout, .dropout_number = k->dropouts++, .resample = resample,
     .time_kind = strcmp(k->c->time, "scale") ? DX_TIME_ADD : DX_TIME_SCALE, .recompute = k->c->recompute};
 
-  DX_TRY(dx_resblock_init(&s->block, k->params, &k->m->packed, name, &is));
+  DX_TRY(dx_resblock_init(&s->block, k->params, &s->packed, name, &is));
   s->out = dx_resblock_out(&s->block, s->in);
   return NULL;
 }
@@ -156,7 +158,7 @@ static dx_error *add_attention(maker *k, const char *name, int64_t groups)
   step *const s = next(k, ATTENTION);
   const int64_t head = k->c->head_channels ? k->c->head_channels : s->in.c;
 
-  DX_TRY(dx_attention_init(&s->attention, k->params, &k->m->packed, name, s->in.c, head, groups, k->c->norm_eps));
+  DX_TRY(dx_attention_init(&s->attention, k->params, &s->packed, name, s->in.c, head, groups, k->c->norm_eps));
   s->attention.recompute = k->c->recompute;
   return NULL;
 }
@@ -166,7 +168,7 @@ static dx_error *add_conv(maker *k, step_kind kind, const char *name, dx_conv_ki
   step *const s = next(k, kind);
 
   if (kind == UP_CONV) s->out = dx_resample_out(DX_DOUBLE_SIZE, s->in);
-  DX_TRY(dx_conv_init(&s->conv, k->params, &k->m->packed, name, conv, s->in.c, s->in.c));
+  DX_TRY(dx_conv_init(&s->conv, k->params, &s->packed, name, conv, s->in.c, s->in.c));
   s->out = dx_conv_out(&s->conv, s->out);
   return NULL;
 }
@@ -257,7 +259,7 @@ static dx_error *build(maker *k, const dx_model_spec *spec)
 
   *first = (step){.kind = CONV, .joined = -1, .in = spec->sample, .out = spec->sample};
   first->out.c = channels;
-  DX_TRY(dx_conv_init(&first->conv, k->params, &m->packed, "conv_in", DX_CONV_3, spec->sample.c, channels));
+  DX_TRY(dx_conv_init(&first->conv, k->params, &first->packed, "conv_in", DX_CONV_3, spec->sample.c, channels));
   DX_TRY(dx_embedding_init(&m->embedding, k->params, &m->packed, &is));
   keep(k);
   for (int i = 0; i < c->multipliers.n; i++) DX_TRY(add_down(k, i));
@@ -265,8 +267,13 @@ static dx_error *build(maker *k, const dx_model_spec *spec)
   for (int i = (int)c->multipliers.n - 1; i >= 0; i--) DX_TRY(add_up(k, i));
   DX_TRY(dx_norm_init(&m->norm_out, k->params, "conv_norm_out", DX_NORM_SILU, m->step[m->steps - 1].out.c,
                       c->norm_groups, c->norm_eps));
-  return dx_conv_init(&m->conv_out, k->params, &m->packed, "conv_out", DX_CONV_3, m->step[m->steps - 1].out.c,
-                      spec->out_channels);
+  DX_TRY(dx_conv_init(&m->conv_out, k->params, &m->packed, "conv_out", DX_CONV_3, m->step[m->steps - 1].out.c,
+                      spec->out_channels));
+  for (int i = 0; i < m->steps && !m->recompute; i++) {
+    m->step[i].packed_at = m->packed;
+    m->packed += m->step[i].packed;
+  }
+  return NULL;
 }
 
 static dx_error *create(const void *config_, const dx_model_spec *spec, dx_params *params, void **out)
@@ -276,6 +283,7 @@ static dx_error *create(const void *config_, const dx_model_spec *spec, dx_param
   maker k = {.c = config_, .m = m, .params = params};
 
   if (!m) return DX_FAIL(INTERNAL, "no memory for a model");
+  m->recompute = k.c->recompute;
   dx_error *const err = build(&k, spec);
   if (err) free(m);
   else *out = m;
@@ -286,17 +294,18 @@ static dx_error *create(const void *config_, const dx_model_spec *spec, dx_param
 
 static int64_t packed(const void *model) { return ((const unet *)model)->packed; }
 
+static void pack_step(const step *s, const dx_kernels *k, const float *w, float *to)
+{
+  if (s->kind == BLOCK) dx_resblock_pack(&s->block, k, w, to);
+  else if (s->kind == ATTENTION) dx_attention_pack(&s->attention, k, w, to);
+  else dx_conv_pack(&s->conv, k, w, to);
+}
+
 static void pack(const void *model, const dx_kernels *k, const float *w, float *packed_, int part, int parts)
 {
   const unet *const m = model;
 
-  for (int i = part; i < m->steps; i += parts) {
-    const step *const s = &m->step[i];
-
-    if (s->kind == BLOCK) dx_resblock_pack(&s->block, k, w, packed_);
-    else if (s->kind == ATTENTION) dx_attention_pack(&s->attention, k, w, packed_);
-    else dx_conv_pack(&s->conv, k, w, packed_);
-  }
+  for (int i = part; i < m->steps && !m->recompute; i += parts) pack_step(&m->step[i], k, w, packed_ + m->step[i].packed_at);
   if (part) return;
   dx_embedding_pack(&m->embedding, k, w, packed_);
   dx_conv_pack(&m->conv_out, k, w, packed_);
@@ -330,11 +339,13 @@ static void measure_out(const unet *m, int64_t B, dx_arena *a)
 }
 
 /* Bytes of the scratch of the two passes through a step. */
-static void measure(const step *s, int64_t B, size_t *forward, size_t *backward)
+static void measure(const unet *m, const step *s, int64_t B, size_t *forward, size_t *backward)
 {
   const dx_shape in = with(s->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
   dx_arena f = {0}, b = {0};
 
+  if (m->recompute) dx_arena_floats(&f, s->packed);
+  if (m->recompute) dx_arena_floats(&b, s->packed);
   switch (s->kind) {
   case CONV:
     dx_conv_work(&s->conv, in, &f);
@@ -376,7 +387,7 @@ static numbers add_step(const unet *m, int64_t B, bool train, dx_layout *l, int 
   dx_arena inside = {0};
   step_acts unused;
 
-  measure(s, B, &forward, &backward);
+  measure(m, s, B, &forward, &backward);
   place_inside(s, B, &inside, &unused);
   return (numbers){
     .y = dx_layout_add(l, y, forward_of(i), train ? grad_after : last),
@@ -463,6 +474,23 @@ static dx_pass enter(const acts *s, const dx_pass *p, int position, dx_arena *wo
   return q;
 }
 
+/* The pass of one step, with its packed weights. */
+static dx_pass enter_step(const unet *m, const acts *s, const dx_pass *p, int i, int position, dx_arena *work)
+{
+  const step *const l = &m->step[i];
+  dx_pass q = enter(s, p, position, work);
+
+  if (!m->recompute) {
+    q.packed += l->packed_at;
+  } else {
+    float *const own = dx_arena_floats(work, l->packed);
+
+    pack_step(l, q.kernel, q.w, own);
+    q.packed = own;
+  }
+  return q;
+}
+
 /* The input of step i: the output of the one before it, and beside it that of the one it joins. */
 static dx_beside input(const unet *m, const acts *s, int i)
 {
@@ -476,9 +504,8 @@ static void step_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, i
   const step *const l = &m->step[i];
   step_acts *const t = &s->step[i];
   const dx_shape in = with(l->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
-  const dx_pass pass = enter(s, p_, forward_of(i), &t->forward), *const p = &pass;
+  const dx_pass pass = enter_step(m, s, p_, i, forward_of(i), &t->forward), *const p = &pass;
   const dx_beside x = input(m, s, i);
-  const size_t mark = dx_arena_mark(p->work);
   float *large;
 
   switch (l->kind) {
@@ -491,7 +518,7 @@ static void step_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, i
     dx_conv_forward(&l->conv, p, up, large, (dx_conv_base){0}, t->y);
     break;
   }
-  dx_arena_release(p->work, mark);
+  dx_arena_release(p->work, 0);
 }
 
 static void out_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, float *y)
@@ -559,9 +586,8 @@ static void step_backward(const unet *m, const dx_pass *p_, int64_t B, acts *s, 
   const step *const l = &m->step[i];
   step_acts *const t = &s->step[i];
   const dx_shape in = with(l->in, B);
-  const dx_pass pass = enter(s, p_, backward_of(m, i), &t->backward), *const p = &pass;
+  const dx_pass pass = enter_step(m, s, p_, i, backward_of(m, i), &t->backward), *const p = &pass;
   const dx_beside x = input(m, s, i);
-  const size_t mark = dx_arena_mark(p->work);
 
   switch (l->kind) {
   case CONV: conv_backward(l, p, in, x.a, t->g, gx); break;
@@ -569,7 +595,7 @@ static void step_backward(const unet *m, const dx_pass *p_, int64_t B, acts *s, 
   case ATTENTION: dx_attention_backward(&l->attention, p, in, x.a, &t->attention, t->g, gx.add_a, gx.a); break;
   case UP_CONV: up_backward(l, p, in, x.a, t->g, gx.a); break;
   }
-  dx_arena_release(p->work, mark);
+  dx_arena_release(p->work, 0);
 }
 
 static void backward(const void *model, const dx_pass *p, int64_t B, void *acts_, float *gy, float *gx)
