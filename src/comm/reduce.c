@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* A subtree's sum and where it stands. */
 typedef struct { dx_node node; float *sum; } piece;
@@ -93,6 +95,26 @@ int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last)
     while (depth > 1 && dx_tree_join(leaves, s[depth - 2], s[depth - 1], &s[depth - 2])) depth--;
   }
   return most;
+}
+
+/* The pages that lie in it whole; where the system has no such call it stays with us. */
+static void give_back(float *p, int64_t n)
+{
+#ifdef MADV_DONTNEED
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)p + page - 1) / page * page;
+  const uintptr_t end = (uintptr_t)(p + n) / page * page;
+
+  if (end > first) (void)madvise((void *)first, end - first, MADV_DONTNEED);
+#else
+  (void)p;
+  (void)n;
+#endif
+}
+
+void dx_reduce_rest(dx_reduce *r)
+{
+  for (int t = 0; t < r->threads; t++)
+    for (int b = 0; b < r->fold[t].buffers; b++) give_back(r->fold[t].buffer[b], r->floats);
 }
 
 static float *vector(int64_t n)

@@ -46,6 +46,9 @@ void dx_reduce_done(dx_reduce *r, int thread, int64_t leaf);
 /* All leaves are done: sum them. This rank's slice of the result is at *slice, floats
    [*at, *at + *n) of the vector, valid until the next step.  Collective */
 void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n);
+/* Give the memory of the gradient vectors back to the system until they are next asked for; what
+   dx_reduce_finish gave is gone.  Local */
+void dx_reduce_rest(dx_reduce *r);
 /* The slice that a rank owns.  Local */
 void dx_reduce_slice(const dx_reduce *r, int rank, int64_t *at, int64_t *n);
 #endif

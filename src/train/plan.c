@@ -116,6 +116,18 @@ static void print_disk(const dx_problem *p, const char *folder, FILE *to)
                bytes / mib, (double)room / mib);
 }
 
+static void print_memory(const dx_trainer_plan *plan, int ranks, int threads, FILE *to)
+{
+  fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks\n",
+          (double)plan->bytes / mib, (double)plan->bytes / mib * ranks);
+  fprintf(to, "  always          %.1f weights, moments and average; %.1f examples\n", (double)plan->state / mib,
+          (double)plan->examples / mib);
+  fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights; %d x %.1f activations, their gradients and scratch\n",
+          (double)plan->gradients / mib, (double)plan->packed / mib, threads, (double)plan->workspace / mib);
+  fprintf(to, "  in a checkpoint %.1f the file that is made, while what a step takes is given back\n",
+          (double)plan->checkpoint / mib);
+}
+
 static void print_size(const dx_problem *p, int ranks, FILE *to)
 {
   const dx_spec *const s = p->spec;
@@ -130,8 +142,7 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   fprintf(to, "grains            %lld of %lld examples; %lld to %lld per worker\n", (long long)plan.grains,
           (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains);
   fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
-  fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks\n",
-          (double)plan.bytes / mib, (double)plan.bytes / mib * ranks);
+  print_memory(&plan, ranks, p->team->threads, to);
   if (workers > plan.grains && s->train.steps > 0)
     dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
                (long long)workers, (long long)plan.grains, (long long)(workers - plan.grains));

@@ -132,6 +132,12 @@ static dx_error *create_buffers(dx_trainer *t)
   return NULL;
 }
 
+void dx_trainer_rest(dx_trainer *t)
+{
+  if (t->problem->net) dx_net_rest(t->problem->net);
+  dx_reduce_rest(t->reduce);
+}
+
 dx_error *dx_trainer_reload(dx_trainer *t)
 {
   if (!t->problem->net) return NULL;
@@ -512,16 +518,17 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   const int64_t examples = dx_share_first(grains, workers, threads) * c->grain;
   dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
-  int64_t held = floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats) +
-                 reduce_floats(floats, grains, ranks, threads, &plan.pieces) + examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * threads;
 
-  plan.bytes = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
-               (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
-               (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
-  if (p->net) {
-    held += dx_net_packed(p->net);
-    plan.bytes += (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) * threads;
-  }
-  plan.bytes += 4 * held;
+  plan.state = 4 * (floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats));
+  plan.gradients = 4 * reduce_floats(floats, grains, ranks, threads, &plan.pieces);
+  plan.packed = p->net ? 4 * dx_net_packed(p->net) : 0;
+  plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) : 0;
+  plan.examples = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
+                  4 * (examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * threads) +
+                  (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
+                  (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
+  plan.checkpoint = 4 * ((c->ema > 0 ? 4 : 3) + (ranks > 1)) * floats;
+  const int64_t step = plan.gradients + plan.packed + plan.workspace * threads;
+  plan.bytes = plan.state + plan.examples + (step > plan.checkpoint ? step : plan.checkpoint);
   return plan;
 }

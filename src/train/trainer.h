@@ -37,6 +37,8 @@ typedef struct dx_trainer dx_trainer;
 dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out) DX_MUST_CHECK;
 void dx_trainer_destroy(dx_trainer *t); /* Collective; NULL is fine */
 dx_state *dx_trainer_state(dx_trainer *t);
+/* Give back what only a step takes, but for the examples, until dx_trainer_reload. Local */
+void dx_trainer_rest(dx_trainer *t);
 /* The state's weights or step were changed from outside (resume, evaluation). Local */
 dx_error *dx_trainer_reload(dx_trainer *t) DX_MUST_CHECK;
 
@@ -59,7 +61,10 @@ void dx_trainer_weights(dx_trainer *t, bool ema, float *out);
 typedef struct {
   int64_t grains, most_grains, least_grains; /* of a step; of one worker */
   int pieces;                                /* subtree sums that a rank sends, at most */
-  int64_t bytes;                             /* of the largest rank: data, weights, moments, gradients, activations */
+  /* Bytes of the largest rank: all, at the worst time; weights, moments and average; sums of gradients; packed
+     weights; activations and scratch of one thread; data and samples; what a checkpoint takes while packed
+     weights and workspaces are given back */
+  int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
 } dx_trainer_plan;
 dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks);
 #endif
