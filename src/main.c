@@ -81,7 +81,7 @@ static void spin_briefly(char **argv)
 
 int main(int argc, char **argv)
 {
-  dx_logger log = {.level = DX_LOG_INFO, .screen = stderr, .terminal = isatty(2)};
+  dx_logger log = {.level = DX_LOG_INFO, .screen = stderr, .terminal = dx_comm_terminal()};
   dx_call call = {.log = &log};
   dx_comm *comm = NULL;
   char **const first_argv = argv;

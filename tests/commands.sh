@@ -85,6 +85,19 @@ ranks 2 "$exp/smoke.yaml" output=run $often >said 2>&1
 judge $? "a run to its end"
 says "status at the end" "step        60 of 60 (100.0%)" "time left   0.0 s" "checkpoint  step-00000060.h5" "at work     nobody" -- status run
 
+# --- the live line -----------------------------------------------------------------------------
+launch="${MPIEXEC:-mpiexec} --oversubscribe -n 2 $diffx"
+if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
+  script -qec "$launch $exp/smoke.yaml output=live train.steps=4000 run.threads=1" /dev/null >said 2>&1 </dev/null
+  tr '\r' '\n' <said | grep -a "step [0-9]*/4000  loss .*examples/s" | grep -qav "step 4000/" && grep -q "^step 4000/4000  loss" live/log.txt && ! grep -q "\[K" live/log.txt
+  judge $? "a live line on a terminal, also under mpiexec; plain ones in the log"
+else
+  ok 0 "a live line on a terminal # SKIP no script(1) to make one"
+fi
+ranks 2 "$exp/smoke.yaml" output=plain train.steps=4000 run.threads=1 >said 2>&1
+! grep -q "\[K" said && words "step 4000/4000  loss"
+judge $? "plain lines elsewhere"
+
 # --- sample ------------------------------------------------------------------------------------
 ranks 3 sample run -o again.h5 >said 2>&1 && cmp again.h5 run/samples/step-00000060.h5 >>said 2>&1
 judge $? "sample RUN draws the run's own samples again, on 3 ranks"

@@ -4,6 +4,10 @@
 
 #include <stdarg.h>
 
+#include "base/clock.h"
+
+static const double progress_seconds = 0.1;
+
 static const char *const prefix[] = {"diffx: error: ", "diffx: warning: ", "", "debug: "};
 
 void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)
@@ -29,7 +33,8 @@ void dx_log_progress(dx_logger *log, const char *fmt, ...)
 {
   va_list ap;
 
-  if (!log->terminal || !log->screen) return;
+  if (!log->terminal || !log->screen || dx_clock() - log->drawn < progress_seconds) return;
+  log->drawn = dx_clock();
   fputs("\r\033[K", log->screen);
   va_start(ap, fmt);
   vfprintf(log->screen, fmt, ap);

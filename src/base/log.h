@@ -14,11 +14,12 @@ typedef struct {
   FILE *file;         /* log.txt of the run on rank 0, or NULL */
   bool terminal;      /* screen is a terminal: a live progress line may be drawn */
   bool line_open;     /* a progress line stands on the screen */
+  double drawn;       /* when, by dx_clock */
 } dx_logger;
 
 /* One line: lower case, values apart by a blank. Local. */
 void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Draw over the last progress line; does nothing unless on a terminal. Local. */
+/* Draw over the last progress line, ten times a second at most; does nothing unless on a terminal. Local. */
 void dx_log_progress(dx_logger *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #endif

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "comm/comm.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <mpi.h>
 #include <sched.h>
@@ -84,7 +85,7 @@ dx_error *dx_comm_start_alone(dx_comm **out)
 
 bool dx_comm_alone(const dx_comm *c) { return c->mpi == MPI_COMM_NULL; }
 
-void dx_comm_launched(int *ranks, int *rank)
+bool dx_comm_launched(int *ranks, int *rank)
 {
   static const char *const names[][2] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
                                          {"PMI_SIZE", "PMI_RANK"}};
@@ -94,8 +95,25 @@ void dx_comm_launched(int *ranks, int *rank)
     if (getenv(names[i][0]) && getenv(names[i][1])) {
       *ranks = atoi(getenv(names[i][0]));
       *rank = atoi(getenv(names[i][1]));
-      return;
+      return true;
     }
+  return false;
+}
+
+/* mpiexec takes the ranks' output through a pipe and passes it on to its own, which is our parent's. */
+bool dx_comm_terminal(void)
+{
+  char name[64];
+  int ranks, rank;
+
+  if (isatty(STDERR_FILENO)) return true;
+  if (!dx_comm_launched(&ranks, &rank)) return false;
+  snprintf(name, sizeof name, "/proc/%ld/fd/%d", (long)getppid(), STDERR_FILENO);
+  const int fd = open(name, O_WRONLY | O_NOCTTY | O_NONBLOCK);
+  if (fd < 0) return false;
+  const bool yes = isatty(fd);
+  close(fd);
+  return yes;
 }
 
 dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out)

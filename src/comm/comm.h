@@ -17,8 +17,10 @@ dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out) DX_MUST_CHECK;
 /* One rank without MPI: for commands that must start at once, anywhere.  Local */
 dx_error *dx_comm_start_alone(dx_comm **out) DX_MUST_CHECK;
 bool dx_comm_alone(const dx_comm *c); /* Local: made so */
-/* Ranks and place that the launcher has given this process; 1 and 0 without one.  Local */
-void dx_comm_launched(int *ranks, int *rank);
+/* Ranks and place that the launcher has given this process; false, 1 and 0 without one.  Local */
+bool dx_comm_launched(int *ranks, int *rank);
+/* Does what we write to stderr come out on a terminal, maybe by way of the launcher?  Local */
+bool dx_comm_terminal(void);
 void dx_comm_stop(dx_comm *c); /* NULL is fine */
 
 int dx_comm_rank(const dx_comm *c);                /* Local */

@@ -6,6 +6,7 @@
    A run that was killed comes back to a checkpoint's step and meets the same loop. */
 #include "train/run.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ const dx_option dx_run_options[] = {
   DX_OPTION_END
 };
 
-enum { LINE_SECONDS = 5, SAVE_SECONDS = 30 };
+enum { LINE_SECONDS = 5, SAVE_SECONDS = 30, LINE = 192 };
 
 typedef struct {
   const dx_team *team;
@@ -54,6 +55,7 @@ typedef struct {
   bool resumed;
   double start, begin, line, save, row; /* clocks: of the process, of the loop, of what was done last */
   int64_t begin_step, row_step;
+  double loss;               /* of the last row; NAN before it */
   double compute, exchange;  /* seconds since the last row */
   double fastest, slowest;   /* compute of all ranks, at a row */
 } run;
@@ -356,32 +358,50 @@ static dx_error *write_by_t(run *r)
   return NULL;
 }
 
-/* A line for people: over the last one on a terminal, else now and then. */
-static void say_progress(run *r, const dx_step_info *info, double loss)
+static void describe_progress(const run *r, const dx_step_info *info, double now, char line[LINE])
 {
-  const double now = dx_clock();
   const int64_t step = state(r)->step, steps = r->spec->train.steps;
   const double speed = (double)(step - r->begin_step) / (now - r->begin);
-  char left[32], line[160];
+  char left[32], loss[32] = "";
 
-  if (!r->team->log->terminal && now - r->line < LINE_SECONDS && step != steps) return;
-  r->line = now;
   dx_clock_words((double)(steps - step) / speed, left);
-  snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  |g| %.3g  %.0f examples/s  %s left", (long long)step,
-           (long long)steps, loss, info->grad_norm, speed * (double)r->spec->train.batch, left);
-  if (r->team->log->terminal) dx_log_progress(r->team->log, "%s", line);
-  else dx_log_say(r->team->log, DX_LOG_INFO, "%s", line);
+  if (!isnan(r->loss)) snprintf(loss, sizeof loss, "  loss %.4f", r->loss);
+  snprintf(line, LINE, "step %lld/%lld%s  |g| %.3g  %.0f examples/s  %s left", (long long)step, (long long)steps, loss,
+           info->grad_norm, speed * (double)r->spec->train.batch, left);
+}
+
+/* A line for people at a row, now and then: on the screen, or where a live line stands there in the log alone. */
+static void say_progress(run *r, const dx_step_info *info)
+{
+  const double now = dx_clock();
+  dx_logger quiet = *r->team->log;
+  char line[LINE];
+
+  if (now - r->line < LINE_SECONDS && state(r)->step != r->spec->train.steps) return;
+  r->line = now;
+  describe_progress(r, info, now, line);
+  if (quiet.terminal) quiet.screen = NULL;
+  dx_log_say(quiet.terminal ? &quiet : r->team->log, DX_LOG_INFO, "%s", line);
+}
+
+/* The live line, with the loss of the last row.  Rank 0 */
+static void show_progress(run *r, const dx_step_info *info)
+{
+  char line[LINE];
+
+  if (!r->team->log->terminal) return;
+  describe_progress(r, info, dx_clock(), line);
+  dx_log_progress(r->team->log, "%s", line);
 }
 
 /* What rank 0 writes after a step. */
 static dx_error *write_rows(run *r, const dx_step_info *info, bool row, bool by_t)
 {
-  const double loss = mean_loss(r);
-
   DX_TRY(check_folder(r));
+  if (row) r->loss = mean_loss(r);
   if (row) DX_TRY(write_row(r, info));
   if (by_t) DX_TRY(write_by_t(r));
-  if (row) say_progress(r, info, loss);
+  if (row) say_progress(r, info);
   if (dx_clock() - r->save > SAVE_SECONDS) {
     r->save = dx_clock();
     return dx_record_save(r->record);
@@ -415,6 +435,7 @@ static dx_error *step(run *r, bool *stop)
     DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? write_rows(r, &info, row, by_t) : NULL));
     if (row) r->compute = r->exchange = 0;
   }
+  if (lead(r)) show_progress(r, &info);
   if (s % c->checkpoint_every == 0 || s == c->steps) DX_TRY(save(r));
   return NULL;
 }
@@ -499,7 +520,7 @@ static dx_error *name_checkpoint(const run *r, dx_error *err)
 
 dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
 {
-  run r = {.team = team, .spec = spec, .saved = -1, .start = dx_clock()};
+  run r = {.team = team, .spec = spec, .saved = -1, .loss = NAN, .start = dx_clock()};
   dx_error *err;
 
   snprintf(r.checkpoints, sizeof r.checkpoints, "%s/checkpoints", spec->output);
