@@ -52,7 +52,7 @@ static dx_error *create(const void *config_, const dx_model_spec *spec, dx_param
   for (int i = 0; i < m->layers; i++) {
     const int last = i == m->layers - 1;
     const int64_t width = last ? spec->sample.h * spec->sample.w * spec->out_channels : c->hidden.v[i];
-    char name[16];
+    char name[24];
 
     snprintf(name, sizeof name, "layer%d", i);
     DX_TRY_GOTO(err, out, dx_linear_init(&m->layer[i], params, &m->packed, name, in, width,
