@@ -79,6 +79,10 @@ def draw_totals(ax, records, units):
     top = _top([row[2] for row in rows])
     for i, (r, step, y, e) in enumerate(rows):
         look = figure.look(r.place)
+        if step.max() == 0 and not r.rows("train"):  # nothing is trained: the same at every step
+            ax.axhline(y[-1], label=figure.plain(r.label), **look)
+            ax.axhspan(y[-1] - e[-1], y[-1] + e[-1], color=look["color"], alpha=0.2, linewidth=0)
+            continue
         ax.errorbar(step, y, yerr=e, capsize=2, marker="o", markersize=3, elinewidth=0.9,
                     label=figure.plain(r.label), **look)
         if top is not None:
@@ -102,14 +106,14 @@ def main(arguments):
     a = p.parse_args(arguments)
     figure.check_out(a.out)
     records = record.open_records(a.runs, a.labels)
-    for r in records:
-        if not r.rows("train"):
-            raise record.RecordError(r.path, "no row of training in this record yet")
+    trained = [r for r in records if r.rows("train")]  # of the others (model.kind: exact) the bound alone is drawn
+    if not trained:
+        raise record.RecordError(records[0].path, "no row of training in this record yet")
 
     fig, axes = figure.panels(2, 2)
-    draw_loss(axes[0], records, a.smooth)
-    draw_grad_norm(axes[1], records, a.smooth)
-    draw_rate(axes[2], records)
+    draw_loss(axes[0], trained, a.smooth)
+    draw_grad_norm(axes[1], trained, a.smooth)
+    draw_rate(axes[2], trained)
     draw_totals(axes[3], records, a.units)
     figure.save(fig, a.out, a.dpi)
 

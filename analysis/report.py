@@ -201,9 +201,9 @@ def training(runs, units):
     pictures = [
         panel(curves.draw_loss, f"Training loss over the steps of {names}.",
               "Loss of each logged row (pale) and its running mean.", records),
-        panel(curves.draw_totals, f"Variational bound over the steps of {names}.",
-              "The bound at each evaluation, bars of one standard error. A triangle is a value above the axis.",
-              records, units),
+        panel(curves.draw_totals, "Variational bound over the steps.",
+              "The bound at each evaluation, bars or band of one standard error. A triangle is a value above the axis.",
+              [u.record for u in runs], units),
         panel(curves.draw_grad_norm, f"Gradient norm over the steps of {names}.",
               "Norm of the gradient before clipping.", records),
         panel(curves.draw_rate, f"Learning rate over the steps of {names}.", "Learning rate.", records)]

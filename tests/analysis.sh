@@ -230,6 +230,7 @@ if test -x ./diffx; then
   done
   drawn "real runs: kl" kl.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
   drawn "real runs: curves" curves.py "$dir/real/smoke -o $dir/real.png"
+  drawn "real runs: curves beside one that is not trained" curves.py "$dir/real/smoke $dir/real/gaussian -o $dir/real.png"
   drawn "real runs: rate_distortion" rate_distortion.py "$dir/real/gaussian -o $dir/real.png"
   drawn "real runs: points" points.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
   drawn "real runs: reverse process" points.py "$dir/real/smoke --trajectory -o $dir/real.png"
