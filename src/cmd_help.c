@@ -9,7 +9,7 @@ static void print_commands(void)
 {
   puts("diffx trains and studies diffusion models on CPU clusters.\n");
   for (const dx_command *c = dx_commands; c->name; c++) printf("  %s\n      %s\n", c->usage, c->help);
-  puts("\n  diffx --version\n\ndiffx help COMMAND, diffx help train.rate, diffx help train (a section's options).");
+  puts("\n  diffx --version\n\ndiffx help COMMAND, diffx help train.rate, diffx help train (a section's options), diffx help\nmodel.unet (those of a choice).");
   puts("Exit status: 0 done");
 #define X(name, status, text) printf("%13d %s\n", status, text);
   DX_CODES(X)
@@ -35,16 +35,24 @@ static bool print_command(const char *name)
   return false;
 }
 
-/* A key, or all keys of a section; found: something stands before it. */
+/* Is the section that of one choice, model.unet say? */
+static bool is_choice(const dx_section *s, const char *name)
+{
+  const size_t n = strlen(s->prefix);
+  const char *const kind = s->only_with ? strrchr(s->only_with, ' ') : NULL;
+
+  return kind && !strncmp(name, s->prefix, n) && name[n] == '.' && !strcmp(name + n + 1, kind + 1);
+}
+
+/* A key, or all keys of a section or a choice; found: something stands before it. */
 static bool print_keys(const dx_section *sections, int n, const char *name, bool found)
 {
-
   for (int i = 0; i < n; i++)
     for (const dx_option *o = sections[i].options; o->key; o++) {
       char key[128];
 
       snprintf(key, sizeof key, "%s%s%s", sections[i].prefix, *sections[i].prefix ? "." : "", o->key);
-      if (strcmp(key, name) && strcmp(sections[i].prefix, name)) continue;
+      if (strcmp(key, name) && strcmp(sections[i].prefix, name) && !is_choice(&sections[i], name)) continue;
       if (found) puts("");
       dx_option_help(&sections[i], o, stdout);
       found = true;

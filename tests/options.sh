@@ -23,6 +23,9 @@ for section in $(sed 's/\..*//' keys | sort -u); do
   for key in $(grep "^$section\." keys); do grep -qx -e "$key" said || { bad=1; echo "# $key"; }; done
 done
 ok $bad "diffx help SECTION shows all of its keys"
+"$diffx" help model.mlp >said 2>&1 && grep -qx model.hidden said && ! grep -qx model.channels said && "$diffx" help model.unet >said 2>&1 &&
+  grep -qx model.channels said
+ok $? "diffx help SECTION.CHOICE shows those of a choice"
 
 # images of the sizes of the data files that experiments name, in their place
 "$diffx" data make shapes 32.h5 size=32 train=2000 test=600 >said 2>&1 && "$diffx" data make shapes 28.h5 size=28 train=2000 test=600 >said 2>&1
