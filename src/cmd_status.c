@@ -56,19 +56,29 @@ static bool newer(const char *a, const char *b)
   return strlen(a) != strlen(b) ? strlen(a) > strlen(b) : strcmp(a, b) > 0;
 }
 
-static void print_newest_checkpoint(const char *run)
+static void find_newest_checkpoint(const char *run, char newest[256])
 {
-  char folder[4096], newest[256] = "none";
+  char folder[4096];
   DIR *d;
 
+  snprintf(newest, 256, "none");
   snprintf(folder, sizeof folder, "%s/checkpoints", run);
   if ((d = opendir(folder))) {
     for (struct dirent *e; (e = readdir(d));)
       if (is_checkpoint(e->d_name) && (!strcmp(newest, "none") || newer(e->d_name, newest)))
-        snprintf(newest, sizeof newest, "%s", e->d_name);
+        snprintf(newest, 256, "%s", e->d_name);
     closedir(d);
   }
-  printf("checkpoint  %s\n", newest);
+}
+
+/* The step that is known to be reached: of the last row, or of a checkpoint between two rows, which a stop
+   makes; NAN before both. */
+static double step_of(dx_h5 *f, const char *checkpoint)
+{
+  const double row = last_of(f, "/train/step");
+  const double saved = strcmp(checkpoint, "none") ? strtod(checkpoint + strlen("step-"), NULL) : NAN;
+
+  return fmax(row, saved); /* of a number and NAN the number */
 }
 
 /* Steps per second since the session began, with its evaluations and checkpoints; NAN without a row. */
@@ -89,7 +99,7 @@ static void print_owner(const char *run)
 
 dx_error *dx_cmd_status(const dx_call *call)
 {
-  char path[4096], words[32];
+  char path[4096], words[32], newest[256];
   struct stat s;
   dx_h5 *f;
 
@@ -97,13 +107,14 @@ dx_error *dx_cmd_status(const dx_call *call)
   snprintf(path, sizeof path, "%s/metrics.h5", call->argv[0]);
   if (stat(path, &s)) return DX_FAIL(IO, "%s is no run folder: there is no metrics.h5 in it", call->argv[0]);
   DX_TRY(dx_h5_open(path, &f));
-  const double step = last_of(f, "/train/step"), steps = steps_of(f), rate = speed_of(f);
+  find_newest_checkpoint(call->argv[0], newest);
+  const double step = step_of(f, newest), steps = steps_of(f), rate = speed_of(f);
   int64_t batch = 0;
   dx_error *err = dx_h5_get_int(f, "/", "examples_per_step", &batch);
 
   if (isnan(step)) printf("step        none logged yet, of %.0f\n", steps);
   else printf("step        %.0f of %.0f (%.1f%%)\n", step, steps, steps > 0 ? 100 * step / steps : 100);
-  if (!isnan(step)) printf("loss        %.6f\n", last_of(f, "/train/loss"));
+  if (!isnan(last_of(f, "/train/loss"))) printf("loss        %.6f\n", last_of(f, "/train/loss"));
   if (!isnan(rate) && rate > 0) {
     printf("speed       %.0f examples/s, %.3g steps/s\n", rate * (double)batch, rate);
     printf("time left   %s\n", dx_clock_words((steps - step) / rate, words));
@@ -111,7 +122,7 @@ dx_error *dx_cmd_status(const dx_call *call)
   if (!isnan(last_of(f, "/kl/total_bits")))
     printf("bound       %.4f +- %.4f bits/dim at step %.0f\n", last_of(f, "/kl/total_bits"),
            last_of(f, "/kl/total_stderr_bits"), last_of(f, "/kl/step"));
-  print_newest_checkpoint(call->argv[0]);
+  printf("checkpoint  %s\n", newest);
   printf("record      %s old\n", dx_clock_words(difftime(time(NULL), s.st_mtime), words));
   print_owner(call->argv[0]);
   dx_h5_close(f);

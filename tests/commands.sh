@@ -84,6 +84,10 @@ says "status after kill -9" " of 1000000000" "checkpoint  step-00" "at work     
 ranks 2 "$exp/smoke.yaml" output=run $often >said 2>&1
 judge $? "a run to its end"
 says "status at the end" "step        60 of 60 (100.0%)" "time left   0.0 s" "checkpoint  step-00000060.h5" "at work     nobody" -- status run
+"$diffx" "$exp/smoke.yaml" output=between $often train.steps=100000000 train.log_every=100000000 evaluate.every=never run.time_limit=0.2 >said 2>&1
+for newest in between/checkpoints/step-*.h5; do :; done
+at=$(expr "$newest" : '.*step-0*\([0-9]*\)')
+says "status of a run that stopped between two rows" "step        $at of 100000000" "checkpoint  ${newest##*/}" -- status between
 
 # --- the live line -----------------------------------------------------------------------------
 launch="${MPIEXEC:-mpiexec} --oversubscribe -n 2 $diffx"
