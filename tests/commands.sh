@@ -122,6 +122,7 @@ assert (h5py.File('moved-samples.h5')['x'][:] == h5py.File('again.h5')['x'][:]).
 ten, all = h5py.File('ten.h5'), h5py.File('again.h5')
 assert ten['x'].shape == (10, 1, 1, 2) and all['x'].shape == (50, 1, 1, 2), (ten['x'].shape, all['x'].shape)
 assert (ten['x'][:] == all['x'][:10]).all() and np.isfinite(all['x'][:]).all()
+assert list(all['trajectory_t'][:]) == [50, 13, 0] and (all['trajectory'][-1] == all['x'][:]).all(), all['trajectory_t'][:]
 assert ten.attrs['step'] == 60 and h5py.File('forty.h5').attrs['step'] == 40
 P
 

@@ -131,6 +131,17 @@ static dx_error *draw_all(drawing *d, bool (*stopping)(void *ctx), void *ctx)
   return NULL;
 }
 
+/* Steps that snapshot i of K has before it: all at the first, pure noise; none at the last, the sample. By
+   squares, since most of what can be seen happens late; and no two alike where there are steps enough. */
+static int64_t steps_left(int64_t steps, int64_t K, int64_t i)
+{
+  const int64_t later = K - 1 - i;
+  const double part = K > 1 ? (double)later / (double)(K - 1) : 0;
+  const int64_t square = (int64_t)(part * part * (double)steps + 0.5), left = square > later ? square : later;
+
+  return left < steps ? left : steps;
+}
+
 static dx_error *create(drawing *d, dx_problem *p, const float *w)
 {
   const dx_sample_config *const c = &p->spec->sample;
@@ -152,8 +163,7 @@ static dx_error *create(drawing *d, dx_problem *p, const float *w)
     if (!(d->buffer[i] = aligned_alloc(64, buffer)))
       return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
   d->steps = p->spec->sampler->plan(p->spec->sampler_config, &p->process, d->plan);
-  /* evenly over the way: the first is pure noise, the last the sample itself */
-  for (int64_t i = 0; i < K; i++) d->shot[i] = K > 1 ? i * d->steps / (K - 1) : d->steps;
+  for (int64_t i = 0; i < K; i++) d->shot[i] = d->steps - steps_left(d->steps, K, i);
   return dx_problem_predictor(p, w, c->grain, &d->predictor);
 }
 
