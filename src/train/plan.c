@@ -120,7 +120,7 @@ static void print_memory(const dx_trainer_plan *plan, int ranks, int threads, FI
 {
   fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks\n",
           (double)plan->bytes / mib, (double)plan->bytes / mib * ranks);
-  fprintf(to, "  always          %.1f weights, moments and average; %.1f examples\n", (double)plan->state / mib,
+  fprintf(to, "  always          %.1f weights, a copy of them, moments and average; %.1f examples\n", (double)plan->state / mib,
           (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights; %d x %.1f activations, their gradients and scratch\n",
           (double)plan->gradients / mib, (double)plan->packed / mib, threads, (double)plan->workspace / mib);

@@ -519,7 +519,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
 
-  plan.state = 4 * (floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats));
+  plan.state = 4 * (2 * floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats));
   plan.gradients = 4 * reduce_floats(floats, grains, ranks, threads, &plan.pieces);
   plan.packed = p->net ? 4 * dx_net_packed(p->net) : 0;
   plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) : 0;

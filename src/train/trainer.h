@@ -61,8 +61,8 @@ void dx_trainer_weights(dx_trainer *t, bool ema, float *out);
 typedef struct {
   int64_t grains, most_grains, least_grains; /* of a step; of one worker */
   int pieces;                                /* subtree sums that a rank sends, at most */
-  /* Bytes of the largest rank: all, at the worst time; weights, moments and average; sums of gradients; packed
-     weights; activations and scratch of one thread; data and samples; what a checkpoint takes while packed
+  /* Bytes of the largest rank: all, at the worst time; weights, a copy for evaluations, moments and average; sums of
+     gradients; packed weights; activations and scratch of one thread; data and samples; what a checkpoint takes while packed
      weights and workspaces are given back */
   int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
 } dx_trainer_plan;
