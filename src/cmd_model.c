@@ -24,7 +24,10 @@ static void say_imported(const dx_call *call, const char *path, const dx_spec *s
              (long long)p->numbers, (long long)m->sample.h, (long long)m->sample.w, (long long)m->sample.c);
   dx_log_say(call->log, DX_LOG_INFO, "its folder tells neither the process nor the data that it was trained with: process is taken as "
              "%s, %lld timesteps (process.*=... sets others)", s->process.schedule, (long long)s->process.timesteps);
-  if (m->out_channels != m->sample.c)
+  if (m->out_channels == 2 * m->sample.c)
+    dx_log_say(call->log, DX_LOG_INFO, "it predicts a variance, too: sample, evaluate and train.init_from need "
+               "objective.variance=learned-range (or learned) and data of that shape; predict takes it as it is");
+  else if (m->out_channels != m->sample.c)
     dx_log_say(call->log, DX_LOG_WARN, "it predicts %lld channels from %lld: predict and export take it, sample, evaluate and train do not",
                (long long)m->out_channels, (long long)m->sample.c);
   else

@@ -219,7 +219,7 @@ x, t = rng.normal(size=(n, h, w, c.in_channels)).astype("f4"), 1 + 40 * rng.rand
 label = rng.integers(0, c.num_class_embeds, n) if c.num_class_embeds else None
 if what == "check":
     other = UNet2DModel.from_pretrained(sys.argv[4]) if len(sys.argv) > 4 else net
-    differ = [k for k, a in c.items() if a != other.config[k] and not k.startswith("_")]
+    differ = [k for k, a in c.items() if not k.startswith("_") and a != other.config[k]]
     assert set(differ) <= {"downsample_type", "upsample_type"}, differ  # which blocks without attention do not read
     a, b = net.state_dict(), other.state_dict()
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), "other weights"

@@ -235,8 +235,9 @@ static dx_error *fill_file(const work *k, dx_h5 *f, const float *y, double *t)
   DX_TRY(dx_h5_set_text(f, "/", "content", "prediction"));
   DX_TRY(dx_h5_set_int(f, "/", "step", j->step));
   DX_TRY(dx_h5_set_int(f, "/", "ema", j->ema));
+  DX_TRY(dx_h5_set_text(f, "/", "predict", j->spec->objective.predict));
   DX_TRY(dx_h5_set_text(f, "/", "experiment", j->spec->settings));
-  DX_TRY(dx_h5_write(f, "/prediction", &info, y, "1", "what the network gives for each row of x: the noise in it", NULL));
+  DX_TRY(dx_h5_write(f, "/prediction", &info, y, "1", "what the network gives for each row of x (attribute predict of the file)", NULL));
   DX_TRY(dx_h5_write(f, "/t", &column, t, "1", "timestep of each row, t = 1..T; the network is given t - 1", NULL));
   DX_TRY(dx_h5_set_int(f, "/t", "first", 1));
   return dx_h5_save(f, j->out);
