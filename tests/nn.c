@@ -277,7 +277,7 @@ static void check_conv(dx_conv_kind kind, dx_shape s, int64_t out, const char *w
   if (dx_arena_create(count.peak, &arena)) abort();
   const dx_shape o = dx_conv_out(&l, s);
   const int64_t nx = dx_shape_count(s), ny = dx_shape_count(o), size = kind == DX_CONV_1 ? 1 : 3;
-  const int64_t stride = s.h / o.h, pad = kind == DX_CONV_3 || kind == DX_CONV_3_HALF_1;
+  const int64_t stride = s.h / o.h, pad = kind != DX_CONV_1 && kind != DX_CONV_3_HALF;
   float *w = malloc((size_t)params.floats * 4), *gw = calloc((size_t)params.floats, 4), *pk = malloc((size_t)packed * 4);
   float *x = malloc((size_t)nx * 4), *gx = malloc((size_t)nx * 4), *each = malloc((size_t)(s.b * out) * 4);
   float *y = malloc((size_t)ny * 4), *gy = malloc((size_t)ny * 4), *base = malloc((size_t)ny * 4), *geach = malloc((size_t)(s.b * out) * 4);
@@ -322,6 +322,154 @@ static void check_conv(dx_conv_kind kind, dx_shape s, int64_t out, const char *w
   dx_params_destroy(&params);
 }
 
+/* A layer with numbers for its passes over an x of shape s. */
+typedef struct {
+  dx_conv l;
+  dx_shape s, o;
+  dx_params params;
+  dx_kernels k;
+  dx_arena arena;
+  float *w, *gw, *pk, *x, *gx, *y, *gy;
+} conv_case;
+
+static float *random_floats(int64_t n, uint32_t which)
+{
+  float *const x = calloc((size_t)n, sizeof *x);
+
+  if (!x) abort();
+  if (which) fill(x, n, which);
+  return x;
+}
+
+static conv_case conv_create(dx_conv_kind kind, dx_shape s, int64_t out, const char *set)
+{
+  conv_case t = {.s = s};
+  dx_arena count = {0};
+  int64_t packed = 0;
+
+  if (dx_kernels_select(set, &t.k) || dx_conv_init(&t.l, &t.params, &packed, "conv", kind, s.c, out)) abort();
+  dx_conv_work(&t.l, s, &count);
+  if (dx_arena_create(count.peak, &t.arena)) abort();
+  t.o = dx_conv_out(&t.l, s);
+  t.w = random_floats(t.params.floats, 0), t.gw = random_floats(t.params.floats, 0), t.pk = random_floats(packed, 0);
+  t.x = random_floats(dx_shape_count(s), 1), t.gx = random_floats(dx_shape_count(s), 0);
+  t.y = random_floats(dx_shape_count(t.o), 0), t.gy = random_floats(dx_shape_count(t.o), 2);
+  dx_params_start(&t.params, 9, t.w);
+  dx_conv_pack(&t.l, &t.k, t.w, t.pk);
+  return t;
+}
+
+static void conv_run(conv_case *t)
+{
+  const dx_pass p = {.kernel = &t->k, .w = t->w, .packed = t->pk, .gw = t->gw, .work = &t->arena};
+
+  memset(t->gw, 0, (size_t)t->params.floats * sizeof *t->gw);
+  dx_conv_forward(&t->l, &p, t->s, t->x, (dx_conv_base){0}, t->y);
+  dx_conv_backward(&t->l, &p, t->s, t->x, t->gy, t->gx, NULL);
+}
+
+static void conv_destroy(conv_case *t)
+{
+  float *const all[] = {t->w, t->gw, t->pk, t->x, t->gx, t->y, t->gy};
+
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  dx_arena_destroy(&t->arena);
+  dx_params_destroy(&t->params);
+}
+
+/* y, gx and gw in double. */
+static void conv_exact(const conv_case *t, double *y, double *gx, double *gw)
+{
+  const dx_shape s = t->s, o = t->o;
+  const int64_t size = t->l.kind == DX_CONV_1 ? 1 : 3, stride = s.h / o.h;
+  const int64_t pad = t->l.kind == DX_CONV_1 || t->l.kind == DX_CONV_3_HALF ? 0 : 1;
+
+  for (int64_t i = 0; i < dx_shape_count(o); i++) {
+    const int64_t c = i % o.c, col = i / o.c % o.w, row = i / o.c / o.w % o.h, b = i / dx_shape_dim(o);
+
+    y[i] = (double)t->w[t->l.b.at + c];
+    for (int64_t uv = 0; uv < size * size; uv++) {
+      const int64_t r = row * stride + uv / size - pad, q = col * stride + uv % size - pad;
+
+      if (r < 0 || q < 0 || r >= s.h || q >= s.w) continue;
+      const int64_t at = ((b * s.h + r) * s.w + q) * s.c, to = (c * size * size + uv) * s.c;
+      for (int64_t ch = 0; ch < s.c; ch++) {
+        y[i] += (double)t->x[at + ch] * (double)t->w[t->l.w.at + to + ch];
+        gx[at + ch] += (double)t->gy[i] * (double)t->w[t->l.w.at + to + ch];
+        gw[to + ch] += (double)t->gy[i] * (double)t->x[at + ch];
+      }
+    }
+  }
+}
+
+static double relative(int64_t n, const float *got, const double *want)
+{
+  double off = 0, size = 0;
+
+  for (int64_t i = 0; i < n; i++) {
+    off += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+    size += want[i] * want[i];
+  }
+  return sqrt(off / size);
+}
+
+/* Root of the mean square of the error, relative to that of the value. */
+static void check_conv_error(dx_conv_kind kind, dx_shape s, int64_t out, const char *set)
+{
+  conv_case t = conv_create(kind, s, out, set);
+  const int64_t ny = dx_shape_count(t.o), nx = dx_shape_count(s);
+  double *y = calloc((size_t)ny, sizeof *y), *gx = calloc((size_t)nx, sizeof *gx), *gw = calloc((size_t)t.l.w.n, sizeof *gw);
+
+  if (!y || !gx || !gw) abort();
+  conv_run(&t);
+  conv_exact(&t, y, gx, gw);
+  const double ey = relative(ny, t.y, y), ex = relative(nx, t.gx, gx), ew = relative(t.l.w.n, t.gw + t.l.w.at, gw);
+
+  ok(ey < 2e-6 && ex < 2e-6 && ew < 2e-6, "conv kind %d, %lld -> %lld, %lld x %lld, %s: errors y %.1e gx %.1e gw %.1e", (int)kind,
+     (long long)s.c, (long long)out, (long long)s.h, (long long)s.w, set, ey, ex, ew);
+  free(y);
+  free(gx);
+  free(gw);
+  conv_destroy(&t);
+}
+
+/* The first example in the last slot of another pass, of another size: the same y and gx, bit for bit. */
+static void check_conv_slots(dx_conv_kind kind, dx_shape s, int64_t out, const char *set)
+{
+  conv_case a = conv_create(kind, s, out, set), b = conv_create(kind, (dx_shape){s.b + 3, s.h, s.w, s.c}, out, set);
+  const int64_t nx = dx_shape_dim(s), ny = dx_shape_dim(a.o), last = b.s.b - 1;
+
+  memcpy(b.x + last * nx, a.x, (size_t)nx * sizeof *a.x);
+  memcpy(b.gy + last * ny, a.gy, (size_t)ny * sizeof *a.gy);
+  conv_run(&a);
+  conv_run(&b);
+  ok(!memcmp(a.y, b.y + last * ny, (size_t)ny * sizeof *a.y) && !memcmp(a.gx, b.gx + last * nx, (size_t)nx * sizeof *a.gx),
+     "conv kind %d, %lld -> %lld, %lld x %lld, %s: the same bits in another slot", (int)kind, (long long)s.c, (long long)out,
+     (long long)s.h, (long long)s.w, set);
+  conv_destroy(&a);
+  conv_destroy(&b);
+}
+
+/* All ways, and sizes that are no whole number of tiles, vectors, panels or blocks. */
+static void check_convs(void)
+{
+  static const struct { dx_conv_kind kind; dx_shape s; int64_t out; } how[] = {
+    {DX_CONV_1, {3, 7, 7, 40}, 70},         {DX_CONV_1, {2, 28, 28, 33}, 17},  {DX_CONV_3, {2, 28, 28, 32}, 48},
+    {DX_CONV_3, {3, 14, 14, 64}, 64},       {DX_CONV_3, {5, 7, 7, 128}, 96},   {DX_CONV_3, {8, 4, 4, 256}, 72},
+    {DX_CONV_3, {2, 13, 11, 37}, 70},       {DX_CONV_3, {2, 3, 2, 19}, 33},    {DX_CONV_3, {2, 20, 17, 3}, 40},
+    {DX_CONV_3, {2, 20, 17, 40}, 3},        {DX_CONV_3, {3, 7, 7, 3}, 3},      {DX_CONV_3_DIRECT, {3, 14, 14, 32}, 32},
+    {DX_CONV_3_DIRECT, {2, 9, 5, 40}, 3},   {DX_CONV_3_HALF, {3, 14, 14, 32}, 40}, {DX_CONV_3_HALF_1, {3, 28, 14, 24}, 24},
+    {DX_CONV_3, {9, 16, 16, 40}, 40}};
+  const char *sets[3];
+  const int n = dx_kernels_available(sets);
+
+  for (size_t i = 0; i < sizeof how / sizeof *how; i++)
+    for (int j = n > 1; j < n; j++) {
+      check_conv_error(how[i].kind, how[i].s, how[i].out, sets[j]);
+      check_conv_slots(how[i].kind, how[i].s, how[i].out, sets[j]);
+    }
+}
+
 static void set(const dx_model *m, void *config, const char *key, const char *value)
 {
   const dx_option *const o = dx_option_find(m->options, key);
@@ -350,6 +498,7 @@ static void check_unets(const dx_model *m)
     {"", "unet by default"}, {"mid", "none"}, {"", "unet without a middle"}, {"multipliers", "[2, 1]"}, {"", "unet that joins to the width of its blocks"},
     {"mid", "attention"}, {"multipliers", "[1, 2]"}, {"down", "resample"}, {"up", "resample"}, {"classes", "3"}, {"", "unet, resampled, classes"},
     {"time", "scale"}, {"head_channels", "4"}, {"", "unet, scale, heads"},
+    {"conv", "direct"}, {"", "unet, direct convolutions"}, {"conv", "auto"},
     /* the time's layers through BLIS */
     {"channels", "136"}, {"", "unet, wide"}};
   void *config = calloc(1, m->config_size);
@@ -378,8 +527,11 @@ int main(void)
   check_conv(DX_CONV_3, (dx_shape){2, 5, 7, 9}, 37, "conv 3x3 by tiles");
   check_conv(DX_CONV_3, (dx_shape){9, 14, 13, 40}, 16, "conv 3x3 by blocks of tiles");
   check_conv(DX_CONV_3, (dx_shape){3, 1, 2, 8}, 33, "conv 3x3 by tiles, two pixels");
+  check_conv(DX_CONV_3_DIRECT, (dx_shape){2, 5, 7, 9}, 37, "conv 3x3, direct");
+  check_conv(DX_CONV_3, (dx_shape){3, 6, 5, 9}, 3, "conv 3x3 by shifts");
   check_conv(DX_CONV_3_HALF, (dx_shape){3, 6, 4, 3}, 5, "conv 3x3 to half");
   check_conv(DX_CONV_3_HALF_1, (dx_shape){2, 2, 10, 2}, 7, "conv 3x3 to half, zeros around");
+  check_convs();
   for (int i = 0; dx_model_at(i); i++)
     if (strcmp(dx_model_at(i)->name, "unet")) check_points(dx_model_at(i));
     else check_unets(dx_model_at(i));

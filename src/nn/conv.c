@@ -3,13 +3,18 @@
 
      y_o(i) = b_o + sum over (u, v, c) of W_o(u, v, c) x_c(stride i + (u, v) - pad)
 
-   With cols (pixels of y, 3 3 in) holding the patch of x under each pixel:
+   Three ways. By patches: with cols (pixels of y, 3 3 in) holding the patch of x under each pixel, for
+   1x1 x itself,
 
      y  = cols W^T           gcols = gy W, added back to where the patches came from
      gW = gy^T cols          gb    = sum over pixels of gy
 
-   Products run example by example over blocks of whole rows, so that every example meets the
-   same shapes and its bits do not depend on its slot in the pass. */
+   By shifts, where the outputs are few: the product comes first, t = x W^T with W as (9 out, in), and y
+   is the sum of the nine parts of t, shifted; gt holds gy shifted, gx = gt W, gW = gt^T x. The third,
+   nn/winograd.c, serves 3x3 of stride 1 with enough channels.
+
+   Pixels go through in blocks, whatever example they belong to: a row of a product has the same bits
+   whatever stands in the others (kernel.h, gemm), so an example's bits do not depend on its slot. */
 #include "nn/conv.h"
 
 #include <assert.h>
@@ -18,43 +23,66 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "nn/panels.h"
 #include "nn/winograd.h"
 
-enum { BLOCK = 256 }; /* pixels per product, at most, rounded up to a row: the patches stay in cache */
-
-/* Below so many channels, in or out, the transforms cost more than the products that they save. */
-enum { WINOGRAD_CHANNELS = 8 };
-
-static bool is_winograd(const dx_conv *l)
-{
-  return l->kind == DX_CONV_3 && l->in >= WINOGRAD_CHANNELS && l->out >= WINOGRAD_CHANNELS;
-}
+enum {
+  BLOCK = 256,  /* pixels per product, at most, rounded up to a row: the patches stay in cache */
+  CHANNELS = 8, /* with fewer, Winograd's transforms cost more than the products that they save */
+};
 
 static int size_of(const dx_conv *l) { return l->kind == DX_CONV_1 ? 1 : 3; }
 static int64_t stride_of(const dx_conv *l) { return l->kind == DX_CONV_3_HALF || l->kind == DX_CONV_3_HALF_1 ? 2 : 1; }
-static int64_t pad_of(const dx_conv *l) { return l->kind == DX_CONV_3 || l->kind == DX_CONV_3_HALF_1 ? 1 : 0; }
+static int64_t pad_of(const dx_conv *l) { return l->kind == DX_CONV_1 || l->kind == DX_CONV_3_HALF ? 0 : 1; }
 static int64_t patch_of(const dx_conv *l) { return size_of(l) * size_of(l) * l->in; }
+static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* W as a matrix, the factor of its way. */
+static int64_t rows_of_w(const dx_conv *l) { return l->way == DX_CONV_SHIFTS ? 9 * l->out : l->out; }
+static int64_t columns_of_w(const dx_conv *l) { return l->way == DX_CONV_SHIFTS ? l->in : patch_of(l); }
+
+static dx_conv_way way_of(const dx_conv *l)
+{
+  if (l->kind != DX_CONV_3 || l->in < CHANNELS) return DX_CONV_PATCHES;
+  return l->out < CHANNELS ? DX_CONV_SHIFTS : DX_CONV_WINOGRAD;
+}
+
+/* Floats of W for one direction, of two. */
+static int64_t half_packed(const dx_conv *l)
+{
+  return l->way == DX_CONV_WINOGRAD ? dx_winograd_packed(l) / 2 : (patch_of(l) * l->out + 15) / 16 * 16;
+}
 
 dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *name, dx_conv_kind kind,
                        int64_t in, int64_t out)
 {
   *l = (dx_conv){.kind = kind, .in = in, .out = out, .packed = *packed};
+  l->way = way_of(l);
   const int size = size_of(l);
   const double bound = 1 / sqrt((double)patch_of(l));
   dx_param_entry w = {.dims = 4, .dim = {out, size, size, in}, .bound = bound};
   dx_param_entry b = {.dims = 1, .dim = {out}, .bound = bound};
 
-  *packed += is_winograd(l) ? dx_winograd_packed(l) : (patch_of(l) * out + 15) / 16 * 16;
+  *packed += 2 * half_packed(l);
   snprintf(w.name, sizeof w.name, "%s.w", name);
   snprintf(b.name, sizeof b.name, "%s.b", name);
   DX_TRY(dx_params_add(p, &w, &l->w));
   return dx_params_add(p, &b, &l->b);
 }
 
+static const float *forward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed; }
+static const float *backward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed + half_packed(l); }
+
 void dx_conv_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed)
 {
-  if (is_winograd(l)) dx_winograd_pack(l, k, w, packed);
-  else k->transpose(l->out, patch_of(l), w + l->w.at, patch_of(l), packed + l->packed, l->out);
+  const int64_t rows = rows_of_w(l), columns = columns_of_w(l);
+
+  if (l->way == DX_CONV_WINOGRAD) {
+    dx_winograd_pack(l, k, w, packed);
+    return;
+  }
+  dx_panels_pack_turned(k, rows, columns, w + l->w.at, packed + l->packed);
+  dx_panels_pack(columns, rows, w + l->w.at, packed + l->packed + half_packed(l));
 }
 
 dx_shape dx_conv_out(const dx_conv *l, dx_shape x)
@@ -62,13 +90,10 @@ dx_shape dx_conv_out(const dx_conv *l, dx_shape x)
   return (dx_shape){x.b, x.h / stride_of(l), x.w / stride_of(l), l->out};
 }
 
-/* Rows of y per product. */
-static int64_t rows_of(dx_shape y)
-{
-  const int64_t rows = (BLOCK + y.w - 1) / y.w;
+/* ---- by patches ---- */
 
-  return rows < y.h ? rows : y.h;
-}
+/* Rows of y per product, of all examples. */
+static int64_t rows_of(dx_shape y) { return less((BLOCK + y.w - 1) / y.w, y.b * y.h); }
 
 static float *columns(const dx_conv *l, dx_shape s, dx_arena *a)
 {
@@ -77,35 +102,36 @@ static float *columns(const dx_conv *l, dx_shape s, dx_arena *a)
   return l->kind == DX_CONV_1 ? NULL : dx_arena_floats(a, rows_of(y) * y.w * patch_of(l));
 }
 
-/* The part of one row of x, seen with the patch's row u for output row i, that exists. */
-static const float *row_under(const dx_conv *l, dx_shape s, const float *x, int64_t i, int64_t u)
+/* The row of x, of all examples, seen with the patch's row u for row i of y; -1 where it does not exist. */
+static int64_t row_under(const dx_conv *l, dx_shape s, int64_t i, int64_t u)
 {
-  const int64_t r = i * stride_of(l) + u - pad_of(l);
+  const int64_t h = dx_conv_out(l, s).h, r = i % h * stride_of(l) + u - pad_of(l);
 
-  return r < 0 || r >= s.h ? NULL : x + r * s.w * l->in;
+  return r < 0 || r >= s.h ? -1 : i / h * s.h + r;
 }
 
-/* Patches under rows [first, first + rows) of y of one example. */
+/* Patches under rows [first, first + rows) of y. */
 static void gather(const dx_conv *l, dx_shape s, const float *x, int64_t first, int64_t rows, float *cols)
 {
   const int64_t w = dx_conv_out(l, s).w, stride = stride_of(l), pad = pad_of(l), in = l->in;
 
   for (int64_t i = 0; i < rows; i++)
     for (int64_t u = 0; u < 3; u++) {
-      const float *const row = row_under(l, s, x, first + i, u);
+      const int64_t r = row_under(l, s, first + i, u);
+      const float *const row = x + r * s.w * in;
 
       for (int64_t j = 0; j < w; j++) {
         float *const to = cols + ((i * w + j) * 9 + u * 3) * in;
         const int64_t left = j * stride - pad;
 
-        if (row && left >= 0 && left + 3 <= s.w) {
+        if (r >= 0 && left >= 0 && left + 3 <= s.w) {
           memcpy(to, row + left * in, (size_t)(3 * in) * sizeof *to);
           continue;
         }
         for (int64_t v = 0; v < 3; v++) {
           const int64_t c = left + v;
 
-          if (row && c >= 0 && c < s.w) memcpy(to + v * in, row + c * in, (size_t)in * sizeof *to);
+          if (r >= 0 && c >= 0 && c < s.w) memcpy(to + v * in, row + c * in, (size_t)in * sizeof *to);
           else memset(to + v * in, 0, (size_t)in * sizeof *to);
         }
       }
@@ -120,11 +146,10 @@ static void scatter(const dx_conv *l, const dx_kernels *k, dx_shape s, const flo
 
   for (int64_t i = 0; i < rows; i++)
     for (int64_t u = 0; u < 3; u++) {
-      const int64_t r = (first + i) * stride + u - pad;
+      const int64_t r = row_under(l, s, first + i, u);
 
-      for (int64_t j = 0; j < w && r >= 0 && r < s.h; j++) {
-        const int64_t left = j * stride - pad, from = left < 0 ? -left : 0;
-        const int64_t to = left + 3 <= s.w ? 3 : s.w - left;
+      for (int64_t j = 0; j < w && r >= 0; j++) {
+        const int64_t left = j * stride - pad, from = left < 0 ? -left : 0, to = less(3, s.w - left);
         float *const g = gx + (r * s.w + left + from) * in;
 
         k->add((to - from) * in, g, cols + ((i * w + j) * 9 + u * 3 + from) * in, g);
@@ -132,49 +157,116 @@ static void scatter(const dx_conv *l, const dx_kernels *k, dx_shape s, const flo
     }
 }
 
-/* y of one example before the products: bias and base. */
-static void start(const dx_conv *l, const dx_pass *p, int64_t pixels, const float *base, const float *example, float *y)
+/* y before the products: bias and base. */
+static void start(const dx_conv *l, const dx_pass *p, dx_shape o, dx_conv_base base, float *y)
 {
   const float *const b = p->w + l->b.at;
 
-  for (int64_t i = 0; i < pixels; i++) {
+  for (int64_t i = 0; i < o.b * o.h * o.w; i++) {
     float *const row = y + i * l->out;
 
-    if (base) p->kernel->add(l->out, base + i * l->out, b, row);
+    if (base.pixels) p->kernel->add(l->out, base.pixels + i * l->out, b, row);
     else memcpy(row, b, (size_t)l->out * sizeof *row);
-    if (example) p->kernel->add(l->out, row, example, row);
+    if (base.example) p->kernel->add(l->out, row, base.example + i / (o.h * o.w) * l->out, row);
   }
 }
 
-static void direct_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
+static void patches_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
   const dx_shape o = dx_conv_out(l, s);
-  const size_t mark = dx_arena_mark(p->work);
+  const bool bare = !base.pixels && !base.example;
+  const int64_t n = patch_of(l), rows = rows_of(o);
   float *const cols = columns(l, s, p->work);
-  const float *const wt = p->packed + l->packed;
-  const int64_t n = patch_of(l), rows = rows_of(o), each = dx_shape_dim(o);
 
-  for (int64_t b = 0; b < s.b; b++) {
-    const float *const xb = x + b * dx_shape_dim(s);
+  if (!bare) start(l, p, o, base, y);
+  for (int64_t i = 0; i < o.b * o.h; i += rows) {
+    const int64_t m = less(rows, o.b * o.h - i);
 
-    start(l, p, o.h * o.w, base.pixels ? base.pixels + b * each : NULL,
-          base.example ? base.example + b * l->out : NULL, y + b * each);
-    for (int64_t i = 0; i < o.h; i += rows) {
-      const int64_t m = i + rows <= o.h ? rows : o.h - i;
-      const float *const a = cols ? cols : xb + i * o.w * l->in;
-
-      if (cols) gather(l, s, xb, i, m, cols);
-      dx_gemm_blis(m * o.w, l->out, n, 1, a, n, 1, wt, l->out, 1, 1, y + b * each + i * o.w * l->out, l->out);
-    }
+    if (cols) gather(l, s, x, i, m, cols);
+    dx_panels_gemm(p->kernel, m * o.w, l->out, n, cols ? cols : x + i * o.w * n, n, forward_w(l, p), y + i * o.w * l->out,
+                   l->out, p->w + l->b.at, bare ? DX_GEMM_BIAS : DX_GEMM_ADD);
   }
-  dx_arena_release(p->work, mark);
 }
+
+static void patches_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
+{
+  const dx_shape o = dx_conv_out(l, s);
+  const int64_t n = patch_of(l), rows = rows_of(o);
+  float *const cols = columns(l, s, p->work), *const gw = p->gw + l->w.at;
+
+  if (gx && cols) memset(gx, 0, (size_t)dx_shape_count(s) * sizeof *gx);
+  for (int64_t i = 0; i < o.b * o.h; i += rows) {
+    const int64_t m = less(rows, o.b * o.h - i);
+    const float *const g = gy + i * o.w * l->out;
+
+    if (cols) gather(l, s, x, i, m, cols);
+    p->kernel->gemm(l->out, n, m * o.w, g, 1, l->out, cols ? cols : x + i * o.w * n, n, gw, n, NULL, DX_GEMM_ADD);
+    if (!gx) continue;
+    dx_panels_gemm(p->kernel, m * o.w, n, l->out, g, l->out, backward_w(l, p), cols ? cols : gx + i * o.w * n, n, NULL,
+                   DX_GEMM_SET);
+    if (cols) scatter(l, p->kernel, s, cols, i, m, gx);
+  }
+}
+
+/* ---- by shifts: 3x3 of stride 1, one example after the other ---- */
+
+static float *parts(const dx_conv *l, dx_shape s, dx_arena *a) { return dx_arena_floats(a, s.h * s.w * 9 * l->out); }
+
+/* y(i, j) += sum of t(i + u - 1, j + v - 1), part (u, v) of each output channel's nine; or, back, t = those of y. */
+static void shift(const dx_conv *l, dx_shape s, float *t, float *y, bool back)
+{
+  for (int64_t i = 0; i < s.h; i++)
+    for (int64_t j = 0; j < s.w; j++)
+      for (int64_t u = 0; u < 3; u++)
+        for (int64_t v = 0; v < 3; v++) {
+          const int64_t r = i + u - 1, q = j + v - 1;
+
+          if (r < 0 || q < 0 || r >= s.h || q >= s.w) continue;
+          float *const part = t + (r * s.w + q) * 9 * l->out + 3 * u + v, *const pixel = y + (i * s.w + j) * l->out;
+          for (int64_t c = 0; c < l->out; c++)
+            if (back) part[9 * c] = pixel[c];
+            else pixel[c] += part[9 * c];
+        }
+}
+
+static void shifts_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
+{
+  const int64_t n = rows_of_w(l), each = s.h * s.w;
+  float *const t = parts(l, s, p->work);
+
+  start(l, p, dx_conv_out(l, s), base, y);
+  for (int64_t b = 0; b < s.b; b++) {
+    dx_panels_gemm(p->kernel, each, n, l->in, x + b * each * l->in, l->in, forward_w(l, p), t, n, NULL, DX_GEMM_SET);
+    shift(l, s, t, y + b * each * l->out, false);
+  }
+}
+
+static void shifts_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
+{
+  const int64_t n = rows_of_w(l), each = s.h * s.w;
+  float *const t = parts(l, s, p->work);
+
+  memset(t, 0, (size_t)(each * n) * sizeof *t); /* the border's parts stay zero */
+  for (int64_t b = 0; b < s.b; b++) {
+    shift(l, s, t, (float *)gy + b * each * l->out, true);
+    p->kernel->gemm(n, l->in, each, t, 1, n, x + b * each * l->in, l->in, p->gw + l->w.at, l->in, NULL, DX_GEMM_ADD);
+    if (gx) dx_panels_gemm(p->kernel, each, l->in, n, t, n, backward_w(l, p), gx + b * each * l->in, l->in, NULL, DX_GEMM_SET);
+  }
+}
+
+/* ---- all ways ---- */
 
 void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
+  const size_t mark = dx_arena_mark(p->work);
+
   assert(s.c == l->in && s.h % stride_of(l) == 0 && s.w % stride_of(l) == 0);
-  if (is_winograd(l)) dx_winograd_forward(l, p, s, x, base, y);
-  else direct_forward(l, p, s, x, base, y);
+  switch (l->way) {
+  case DX_CONV_PATCHES: patches_forward(l, p, s, x, base, y); break;
+  case DX_CONV_SHIFTS: shifts_forward(l, p, s, x, base, y); break;
+  case DX_CONV_WINOGRAD: dx_winograd_forward(l, p, s, x, base, y); break;
+  }
+  dx_arena_release(p->work, mark);
 }
 
 /* Sums of gy over pixels: by example, and over all. */
@@ -193,38 +285,18 @@ static void bias_gradient(const dx_conv *l, const dx_pass *p, dx_shape o, const 
   dx_arena_release(p->work, mark);
 }
 
-static void direct_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
-{
-  const dx_shape o = dx_conv_out(l, s);
-  const size_t mark = dx_arena_mark(p->work);
-  float *const cols = columns(l, s, p->work), *const gw = p->gw + l->w.at;
-  const float *const w = p->w + l->w.at;
-  const int64_t n = patch_of(l), rows = rows_of(o);
-
-  for (int64_t b = 0; b < s.b; b++) {
-    const float *const xb = x + b * dx_shape_dim(s), *const gyb = gy + b * dx_shape_dim(o);
-    float *const gxb = gx ? gx + b * dx_shape_dim(s) : NULL;
-
-    if (gx && cols) memset(gxb, 0, (size_t)dx_shape_dim(s) * sizeof *gxb);
-    for (int64_t i = 0; i < o.h; i += rows) {
-      const int64_t m = (i + rows <= o.h ? rows : o.h - i) * o.w;
-      const float *const g = gyb + i * o.w * l->out, *const a = cols ? cols : xb + i * o.w * l->in;
-
-      if (cols) gather(l, s, xb, i, m / o.w, cols);
-      dx_gemm_blis(l->out, n, m, 1, g, 1, l->out, a, n, 1, 1, gw, n);
-      if (gx) dx_gemm_blis(m, n, l->out, 1, g, l->out, 1, w, n, 1, 0, cols ? cols : gxb + i * o.w * n, n);
-      if (gx && cols) scatter(l, p->kernel, s, cols, i, m / o.w, gxb);
-    }
-  }
-  dx_arena_release(p->work, mark);
-}
-
 void dx_conv_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy,
                       float *gx, float *gexample)
 {
+  const size_t mark = dx_arena_mark(p->work);
+
   bias_gradient(l, p, dx_conv_out(l, s), gy, gexample);
-  if (is_winograd(l)) dx_winograd_backward(l, p, s, x, gy, gx);
-  else direct_backward(l, p, s, x, gy, gx);
+  switch (l->way) {
+  case DX_CONV_PATCHES: patches_backward(l, p, s, x, gy, gx); break;
+  case DX_CONV_SHIFTS: shifts_backward(l, p, s, x, gy, gx); break;
+  case DX_CONV_WINOGRAD: dx_winograd_backward(l, p, s, x, gy, gx); break;
+  }
+  dx_arena_release(p->work, mark);
 }
 
 void dx_conv_work(const dx_conv *l, dx_shape s, dx_arena *a)
@@ -233,7 +305,10 @@ void dx_conv_work(const dx_conv *l, dx_shape s, dx_arena *a)
 
   dx_arena_floats(a, l->out);
   dx_arena_release(a, mark);
-  if (is_winograd(l)) dx_winograd_work(l, s, a);
-  else columns(l, s, a);
+  switch (l->way) {
+  case DX_CONV_PATCHES: columns(l, s, a); break;
+  case DX_CONV_SHIFTS: parts(l, s, a); break;
+  case DX_CONV_WINOGRAD: dx_winograd_work(l, s, a); break;
+  }
   dx_arena_release(a, mark);
 }

@@ -9,16 +9,21 @@
 typedef enum {
   DX_CONV_1,        /* 1x1: a linear layer on every pixel */
   DX_CONV_3,        /* 3x3 with a border of zeros: h' = h */
+  DX_CONV_3_DIRECT, /* the same, always by products with the patches: to check the other ways by */
   DX_CONV_3_HALF,   /* 3x3, every second pixel, zeros right and below only: h' = h / 2, h even */
   DX_CONV_3_HALF_1  /* the same with zeros on all sides */
 } dx_conv_kind;
 
+/* How it is computed; init chooses by kind and channels. */
+typedef enum { DX_CONV_PATCHES, DX_CONV_SHIFTS, DX_CONV_WINOGRAD } dx_conv_way;
+
 /* Never changes after init. */
 typedef struct {
   dx_conv_kind kind;
+  dx_conv_way way;
   int64_t in, out;
   dx_param w, b;
-  int64_t packed; /* where W^T (size,size,in,out) stands in dx_pass.packed */
+  int64_t packed; /* where W stands in dx_pass.packed, arranged for its way */
 } dx_conv;
 
 /* What y starts with beside the bias; each may be NULL. */
@@ -31,7 +36,7 @@ typedef struct {
    takes its floats of the packed weights from *packed on.  Local */
 dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *name, dx_conv_kind kind,
                        int64_t in, int64_t out) DX_MUST_CHECK;
-/* W^T for forward passes, into packed (the whole model's). */
+/* Arranges W for both directions, into packed (the whole model's). */
 void dx_conv_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed);
 /* Shape of y for an x of that shape. */
 dx_shape dx_conv_out(const dx_conv *l, dx_shape x);

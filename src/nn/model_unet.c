@@ -37,7 +37,7 @@ typedef struct {
   dx_ints multipliers, attention;
   double norm_eps, dropout;
   bool time_cosine_first, recompute;
-  char mid[16], time[16], down[16], up[16];
+  char conv[16], mid[16], time[16], down[16], up[16];
 } config;
 
 static const dx_option options[] = {
@@ -57,6 +57,7 @@ static const dx_option options[] = {
   DX_OPTION(config, down, "conv", 0, 0, "half size by a convolution, or by means of 2x2 pixels inside a residual block", .choices = "conv|resample"),
   DX_OPTION(config, up, "conv", 0, 0, "double size by repeated pixels and a convolution, or by repeated pixels inside a residual block", .choices = "conv|resample"),
   DX_OPTION(config, down_padding, "0", 0, 1, "zeros left and above where a convolution halves the size"),
+  DX_OPTION(config, conv, "auto", 0, 0, "convolutions: each by its fastest way, or all by products with patches, to check the others by", .choices = "auto|direct"),
   DX_OPTION(config, classes, "0", 0, 65536, "classes that the prediction is conditioned on, at least those of the data; samples take the classes in turn; 0: none"),
   DX_OPTION(config, recompute, "false", 0, 0, "backward computes the inside of residual blocks and attention again, and every pass packs its weights layer by layer, instead of keeping them: half the memory, more time, the same bits", .role = DX_RUN),
   DX_OPTION_END
@@ -118,6 +119,8 @@ typedef struct {
 
 static int64_t channels_of(const maker *k, int level) { return k->c->channels * k->c->multipliers.v[level]; }
 
+static dx_conv_kind conv_3(const maker *k) { return strcmp(k->c->conv, "direct") ? DX_CONV_3 : DX_CONV_3_DIRECT; }
+
 /* The next step, fed with the last one's output. */
 static step *next(maker *k, step_kind kind)
 {
@@ -145,7 +148,7 @@ static dx_error *add_block(maker *k, const char *name, int64_t out, dx_resample 
   }
   const dx_resblock_config is = {
     .in = s->in.c, .out = out, .time = k->m->embedding.is.out, .groups = k->c->norm_groups, .eps = k->c->norm_eps,
-    .dropout = k->c->dropout, .dropout_number = k->dropouts++, .resample = resample,
+    .dropout = k->c->dropout, .dropout_number = k->dropouts++, .resample = resample, .conv = conv_3(k),
     .time_kind = strcmp(k->c->time, "scale") ? DX_TIME_ADD : DX_TIME_SCALE, .recompute = k->c->recompute};
 
   DX_TRY(dx_resblock_init(&s->block, k->params, &s->packed, name, &is));
@@ -230,7 +233,7 @@ static dx_error *add_up(maker *k, int level)
   for (int j = 0; j <= k->c->blocks; j++) DX_TRY(add_layer(k, "up", i, j, channels_of(k, level), true));
   if (level == 0) return NULL;
   snprintf(name, sizeof name, "up_blocks.%d.upsamplers.0%s", i, conv ? ".conv" : "");
-  return conv ? add_conv(k, UP_CONV, name, DX_CONV_3) : add_block(k, name, channels_of(k, level), DX_DOUBLE_SIZE, false);
+  return conv ? add_conv(k, UP_CONV, name, conv_3(k)) : add_block(k, name, channels_of(k, level), DX_DOUBLE_SIZE, false);
 }
 
 static dx_error *check(const config *c, const dx_model_spec *spec)
@@ -259,7 +262,7 @@ static dx_error *build(maker *k, const dx_model_spec *spec)
 
   *first = (step){.kind = CONV, .joined = -1, .in = spec->sample, .out = spec->sample};
   first->out.c = channels;
-  DX_TRY(dx_conv_init(&first->conv, k->params, &first->packed, "conv_in", DX_CONV_3, spec->sample.c, channels));
+  DX_TRY(dx_conv_init(&first->conv, k->params, &first->packed, "conv_in", conv_3(k), spec->sample.c, channels));
   DX_TRY(dx_embedding_init(&m->embedding, k->params, &m->packed, &is));
   keep(k);
   for (int i = 0; i < c->multipliers.n; i++) DX_TRY(add_down(k, i));
@@ -267,7 +270,7 @@ static dx_error *build(maker *k, const dx_model_spec *spec)
   for (int i = (int)c->multipliers.n - 1; i >= 0; i--) DX_TRY(add_up(k, i));
   DX_TRY(dx_norm_init(&m->norm_out, k->params, "conv_norm_out", DX_NORM_SILU, m->step[m->steps - 1].out.c,
                       c->norm_groups, c->norm_eps));
-  DX_TRY(dx_conv_init(&m->conv_out, k->params, &m->packed, "conv_out", DX_CONV_3, m->step[m->steps - 1].out.c,
+  DX_TRY(dx_conv_init(&m->conv_out, k->params, &m->packed, "conv_out", conv_3(k), m->step[m->steps - 1].out.c,
                       spec->out_channels));
   for (int i = 0; i < m->steps && !m->recompute; i++) {
     m->step[i].packed_at = m->packed;

@@ -25,10 +25,10 @@ dx_error *dx_resblock_init(dx_resblock *l, dx_params *p, int64_t *packed, const 
   *l = (dx_resblock){.is = *is};
 #define NAME(what) (snprintf(sub, sizeof sub, "%s." what, name), sub)
   DX_TRY(dx_norm_init(&l->norm1, p, NAME("norm1"), DX_NORM_SILU, is->in, is->groups, is->eps));
-  DX_TRY(dx_conv_init(&l->conv1, p, packed, NAME("conv1"), DX_CONV_3, is->in, is->out));
+  DX_TRY(dx_conv_init(&l->conv1, p, packed, NAME("conv1"), is->conv, is->in, is->out));
   DX_TRY(dx_linear_init(&l->time, p, packed, NAME("time_emb_proj"), is->time, time_out(is), DX_PLAIN));
   DX_TRY(dx_norm_init(&l->norm2, p, NAME("norm2"), DX_NORM_SILU, is->out, is->groups, is->eps));
-  DX_TRY(dx_conv_init(&l->conv2, p, packed, NAME("conv2"), DX_CONV_3, is->out, is->out));
+  DX_TRY(dx_conv_init(&l->conv2, p, packed, NAME("conv2"), is->conv, is->out, is->out));
   if (has_shortcut(l)) DX_TRY(dx_conv_init(&l->shortcut, p, packed, NAME("conv_shortcut"), DX_CONV_1, is->in, is->out));
 #undef NAME
   return NULL;

@@ -23,6 +23,7 @@ typedef struct {
   uint32_t dropout_number; /* of the network's dropouts, below 256 */
   dx_time_kind time_kind;
   dx_resample resample;    /* in = out where it is not DX_SAME_SIZE */
+  dx_conv_kind conv;       /* DX_CONV_3 or DX_CONV_3_DIRECT */
   bool recompute;          /* backward computes conv1 again instead of keeping its output */
 } dx_resblock_config;
 

@@ -7,15 +7,17 @@
    stands in the other rows (kernel.h, gemm), and each tile's result is written, or added to gx, in
    order of the tiles of its example: so an example's bits do not depend on its slot in the pass.
 
-   U stands twice among the packed weights, once for each direction, in panels of PANEL columns: a
-   product reads its panel from first to last. Rows of V, M, Z are a few vectors longer than they
+   U stands twice among the packed weights, once for each direction, in panels
+   (panels.h). Rows of V, M, Z are a few vectors longer than they
    need be: rows a power of two apart would fight for the same lines of the cache. */
 #include "nn/winograd.h"
 
 #include <stdbool.h>
 #include <string.h>
 
-enum { BLOCK = 64, PANEL = 32, SQUARE = 64, SLICES = 36, TILE = 4 };
+#include "nn/panels.h"
+
+enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4 };
 
 static int64_t row_of(int64_t channels) { return (channels + 15) / 16 * 16 + 16; }
 static int64_t weights_of(const dx_conv *l) { return l->in * l->out; }
@@ -150,17 +152,6 @@ void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
 
 /* ---- passes ---- */
 
-/* C (tiles,n) = A (tiles,k) U, U in panels. */
-static void times_u(const dx_kernels *kernel, int64_t tiles, int64_t n, int64_t k, const float *a, int64_t row_a,
-                    const float *u, float *c, int64_t row_c)
-{
-  for (int64_t j = 0; j < n; j += PANEL) {
-    const int64_t width = less(PANEL, n - j);
-
-    kernel->gemm(tiles, width, k, a, row_a, 1, u + j * k, width, c + j, row_c, NULL, DX_GEMM_SET);
-  }
-}
-
 static void transform_x(const dx_conv *l, const dx_kernels *k, dx_shape s, const float *x, int64_t first, int64_t tiles,
                         const scratch *q)
 {
@@ -202,7 +193,8 @@ void dx_winograd_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const f
 
     transform_x(l, p->kernel, s, x, first, tiles, &q);
     for (int64_t i = 0; i < SLICES; i++)
-      times_u(p->kernel, tiles, l->out, l->in, q.v + i * q.slice_in, q.row_in, u + i * weights_of(l), q.m + i * q.slice_out, q.row_out);
+      dx_panels_gemm(p->kernel, tiles, l->out, l->in, q.v + i * q.slice_in, q.row_in, u + i * weights_of(l),
+                     q.m + i * q.slice_out, q.row_out, NULL, DX_GEMM_SET);
     transform_m(l, p->kernel, o, base.pixels, y, first, tiles, &q);
   }
   dx_arena_release(p->work, mark);
@@ -268,7 +260,8 @@ void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const 
     weight_gradient(l, p->kernel, tiles, &q, first == 0, first + tiles == count, p->gw + l->w.at);
     if (!gx) continue;
     for (int64_t i = 0; i < SLICES; i++)
-      times_u(p->kernel, tiles, l->in, l->out, q.m + i * q.slice_out, q.row_out, u + i * weights_of(l), q.gv + i * q.slice_in, q.row_in);
+      dx_panels_gemm(p->kernel, tiles, l->in, l->out, q.m + i * q.slice_out, q.row_out, u + i * weights_of(l),
+                     q.gv + i * q.slice_in, q.row_in, NULL, DX_GEMM_SET);
     transform_gv(l, p->kernel, s, gx, first, tiles, &q);
   }
   dx_arena_release(p->work, mark);

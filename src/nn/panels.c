@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nn/panels.c - see panels.h. */
+#include "nn/panels.h"
+
+#include <string.h>
+
+enum { ROWS = 112 }; /* of A that stay in the cache while all panels pass */
+
+static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels)
+{
+  for (int64_t j = 0; j < n; j += DX_PANEL) {
+    const int64_t width = less(DX_PANEL, n - j);
+
+    for (int64_t l = 0; l < k; l++) memcpy(panels + j * k + l * width, b + l * n + j, (size_t)width * sizeof *b);
+  }
+}
+
+void dx_panels_pack_turned(const dx_kernels *kernel, int64_t n, int64_t k, const float *bt, float *panels)
+{
+  for (int64_t j = 0; j < n; j += DX_PANEL) {
+    const int64_t width = less(DX_PANEL, n - j);
+
+    kernel->transpose(width, k, bt + j * k, k, panels + j * k, width);
+  }
+}
+
+void dx_panels_gemm(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, const float *a, int64_t ra,
+                    const float *panels, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
+{
+  for (int64_t i = 0; i < m; i += ROWS)
+    for (int64_t j = 0; j < n; j += DX_PANEL) {
+      const int64_t width = less(DX_PANEL, n - j);
+
+      kernel->gemm(less(ROWS, m - i), width, k, a + i * ra, ra, 1, panels + j * k, width, c + i * rc + j, rc,
+                   bias ? bias + j : NULL, mode);
+    }
+}
