@@ -113,7 +113,8 @@ static int same_gemm(const dx_kernels *k[2])
           good &= gemm_case(k, (place)(how >> 1 & 1), ms[i], lengths[j], ds[l], (how & 1) * 3, how >> 3,
                             (dx_gemm_mode)((how >> 1 & 3) ^ (int)(i + l) % 4));
   return good & gemm_case(k, END, 64, 128, 128, 0, 0, DX_GEMM_BIAS_RELU) &
-         gemm_case(k, END, 128, 128, 16, 0, 1, DX_GEMM_ADD);
+         gemm_case(k, END, 128, 128, 16, 0, 1, DX_GEMM_ADD) & gemm_case(k, END, 15, 49, 128, 0, 0, DX_GEMM_BIAS_RELU) &
+         gemm_case(k, START, 15, 49, 129, 3, 0, DX_GEMM_BIAS_RELU) & gemm_case(k, END, 23, 70, 300, 1, 1, DX_GEMM_ADD);
 }
 
 static int same_transpose(const dx_kernels *k[2])

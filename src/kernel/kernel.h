@@ -49,12 +49,16 @@ typedef enum {
   DX_GEMM_BIAS_RELU /* the same, then 0 where it is < 0 (NaN stays) */
 } dx_gemm_mode;
 
+/* Products that gemm adds up at a stretch: the rounding of longer sums would grow with their root. */
+enum { DX_GEMM_RUN = 128 };
+
 /* Lanes of sums over long vectors: element i goes to lane i mod 16, each lane
    adds in order of i, then lanes l and l+8 are added, l and l+4, l+2, l+1. */
 #define DX_KERNELS(X)                                                                             \
   /* Small products without packing. A (m,k) with any strides; B (k,n) and C (m,n) with rows      \
      rb and rc floats apart. c_ij = fma(a_il, b_lj, c_ij) for l = 0..k-1 in this order,           \
-     starting with 0, the old c_ij or bias[j]. m, n, k may be 0; C overlaps nothing. */           \
+     starting with 0, the old c_ij or bias[j]; after every DX_GEMM_RUN of l the sum is put by and  \
+     the next starts with 0: c = (first + second) + third ... m, n, k may be 0; C overlaps nothing. */ \
   X(gemm, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas,       \
                  const float *b, int64_t rb, float *c, int64_t rc, const float *bias,             \
                  dx_gemm_mode mode))                                                              \

@@ -10,19 +10,21 @@ enum { LANES = 16 };
 static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, const float *b,
                  int64_t rb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
-  for (int64_t i = 0; i < m; i++) {
-    float *const row = c + i * rc;
+  for (int64_t i = 0; i < m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      float *const to = c + i * rc + j;
+      float run = mode == DX_GEMM_SET ? 0 : mode == DX_GEMM_ADD ? *to : bias[j], sum = 0;
 
-    if (mode == DX_GEMM_SET)
-      for (int64_t j = 0; j < n; j++) row[j] = 0;
-    else if (mode != DX_GEMM_ADD)
-      for (int64_t j = 0; j < n; j++) row[j] = bias[j];
-    for (int64_t l = 0; l < k; l++)
-      for (int64_t j = 0; j < n; j++)
-        row[j] = __builtin_fmaf(a[i * ras + l * cas], b[l * rb + j], row[j]);
-    if (mode == DX_GEMM_BIAS_RELU)
-      for (int64_t j = 0; j < n; j++) row[j] = row[j] < 0 ? 0 : row[j];
-  }
+      for (int64_t l = 0; l < k; l++) {
+        if (l && l % DX_GEMM_RUN == 0) {
+          sum = l == DX_GEMM_RUN ? run : sum + run;
+          run = 0;
+        }
+        run = __builtin_fmaf(a[i * ras + l * cas], b[l * rb + j], run);
+      }
+      if (k > DX_GEMM_RUN) run += sum;
+      *to = mode == DX_GEMM_BIAS_RELU && run < 0 ? 0 : run;
+    }
 }
 
 static void transpose(int64_t m, int64_t n, const float *x, int64_t rx, float *y, int64_t ry)

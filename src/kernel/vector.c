@@ -6,7 +6,7 @@
 
 #include "base/math.h"
 
-/* ---- gemm: a block of C stays in registers over all k --------------------------------- */
+/* ---- gemm: a block of C stays in registers over a run of k --------------------------------- */
 
 typedef struct {
   int64_t k;
@@ -36,23 +36,34 @@ INLINE void run_block(const block *q, int rows, int vecs, int tail)
                   : q->mode == DX_GEMM_ADD ? get(some, q->last, q->c + i * q->rc + v * W)
                                            : get(some, q->last, q->bias + v * W);
     }
-  for (int64_t l = 0; l < q->k; l++, a += cas, b += rb) {
-    UNROLL
-    for (int v = 0; v < vecs; v++) row_of_b[v] = get(tail && v == vecs - 1, q->last, b + v * W);
-    UNROLL
-    for (int i = 0; i < rows; i++) {
-      const vec a_il = spread(a[i * ras]);
-
+  for (int64_t left = q->k, run = DX_GEMM_RUN; ; left -= run) {
+    if (left < run) run = left;
+    for (int64_t l = 0; l < run; l++, a += cas, b += rb) {
       UNROLL
-      for (int v = 0; v < vecs; v++) acc[i][v] = mul_add(a_il, row_of_b[v], acc[i][v]);
+      for (int v = 0; v < vecs; v++) row_of_b[v] = get(tail && v == vecs - 1, q->last, b + v * W);
+      UNROLL
+      for (int i = 0; i < rows; i++) {
+        const vec a_il = spread(a[i * ras]);
+
+        UNROLL
+        for (int v = 0; v < vecs; v++) acc[i][v] = mul_add(a_il, row_of_b[v], acc[i][v]);
+      }
     }
-  }
-  UNROLL
-  for (int i = 0; i < rows; i++)
+    const int first = a == q->a + run * cas, last = left <= run;
+
     UNROLL
-    for (int v = 0; v < vecs; v++)
-      put(tail && v == vecs - 1, q->last, q->c + i * q->rc + v * W,
-          q->mode == DX_GEMM_BIAS_RELU ? relu(acc[i][v]) : acc[i][v]);
+    for (int i = 0; i < rows; i++)
+      UNROLL
+      for (int v = 0; v < vecs; v++) {
+        const int some = tail && v == vecs - 1;
+        float *const c = q->c + i * q->rc + v * W;
+
+        if (!first) acc[i][v] += get(some, q->last, c);
+        put(some, q->last, c, last && q->mode == DX_GEMM_BIAS_RELU ? relu(acc[i][v]) : acc[i][v]);
+        acc[i][v] = spread(0);
+      }
+    if (last) break;
+  }
 }
 
 /* All m rows of one strip of columns. */
