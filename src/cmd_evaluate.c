@@ -20,8 +20,11 @@ static void print(const dx_problem *p, const dx_evaluation *e)
     {"KL terms", h->total - h->prior - h->decoder, NAN},
     {"decoder L_0", h->decoder, h->decoder_stderr},
     {"total", h->total, h->total_stderr},
+    {"train split", h->train, h->train_stderr},
+    {"gap", h->gap, h->gap_stderr},
   };
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 6; i++) {
+    if (rows[i].v != rows[i].v) continue; /* not asked for */
     printf("%-11s %13.6f ", rows[i].name, rows[i].v);
     if (rows[i].se == rows[i].se) printf("%12.6f %14.6f %12.6f\n", rows[i].se, rows[i].v * bits, rows[i].se * bits);
     else printf("%12s %14.6f %12s\n", "", rows[i].v * bits, "");

@@ -47,7 +47,8 @@ for name in $(names objective.loss); do
   esac
 done
 for name in $(names train.t_sampling); do check "t by $name" train.t_sampling=$name train.batch=80; done
-test $n -ge 28
+check "strata by a pilot, and the training split" evaluate.strata=neyman evaluate.timesteps=5 evaluate.train_examples=20 evaluate.clip=false
+test $n -ge 29
 ok $? "$n of them"
 "$diffx" "$exp/smoke-unet.yaml" output=ref run.threads=1 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >said 2>&1 &&
   ranks 3 "$exp/smoke-unet.yaml" output=out run.threads=2 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >>said 2>&1 &&

@@ -27,7 +27,8 @@ typedef enum {
   DX_FOR_DECODER,     /* noise of the decoder variance's estimate: example of the train split */
   DX_FOR_SAMPLE,      /* t as step (T+1 for the start), index of the sample */
   DX_FOR_TEST,
-  DX_FOR_VARIANCE     /* noise of an estimated reverse variance: t as step, example of the train split */
+  DX_FOR_VARIANCE,    /* noise of an estimated reverse variance: t as step, example of the train split */
+  DX_FOR_PILOT        /* noise of a pilot evaluation: the same */
 } dx_purpose;
 
 /* Which numbers: everything but the element. */

@@ -23,6 +23,15 @@ const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, timesteps, "all", 2, 1e6,
             "timesteps per example: all, or that many strata with one random t each", .words = "all=0",
             .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, strata, "squares", 0, 0,
+            "how fewer strata than timesteps share t: cut at squares and t drawn alike in each, or cut and drawn by the size "
+            "of the terms in a pilot on the training split (neyman)", .choices = "squares|neyman", .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, pilot, "16", 2, 1e9, "examples of the training split, each at every t, in the pilot of neyman",
+            .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, train_examples, "none", 0, 1e12,
+            "examples of the training split whose bound is evaluated too, and its gap to the test split's", .words = "none=0",
+            .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, clip, "true", 0, 0, "clip x0hat to the range that the data declare, if they do", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
             .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, grain, "64", 1, 4096, "examples that one thread predicts at a time",
@@ -38,6 +47,7 @@ typedef struct {
   double vb;       /* the term of the bound, nats */
   double variance; /* of the reverse step, mean over numbers */
   double eps_sq;   /* sum of epshat^2, unclipped; of estimates alone */
+  double weight;   /* of vb in the total: 1 / chance of t in its stratum */
   int64_t t;
 } answer;
 
@@ -50,8 +60,10 @@ typedef struct {
   bool estimating;          /* answers hold eps_sq, no terms */
   dx_split split;
   dx_purpose purpose;
+  uint32_t layer;           /* of the random numbers: examples of the two splits share none */
   int64_t examples, grain, blocks, strata, items;
   int64_t *first;           /* (strata + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
+  const double *size;       /* (T) t is drawn in proportion; NULL: alike */
   dx_permutation order;
   dx_fetch *fetch;
   int64_t *index, *first_row; /* of one chunk */
@@ -131,10 +143,31 @@ static int64_t variance_examples(const dx_problem *p)
   return wanted < there ? wanted : there;
 }
 
+/* Examples of the training split whose bound is evaluated. */
+static int64_t train_examples(const dx_problem *p)
+{
+  const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->evaluate.train_examples;
+
+  return wanted < there ? wanted : there;
+}
+
+static bool wants_pilot(const dx_problem *p)
+{
+  return !strcmp(p->spec->evaluate.strata, "neyman") && strata_of(p) > 1 && strata_of(p) < p->process.timesteps;
+}
+
+static int64_t pilot_examples(const dx_problem *p)
+{
+  const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->evaluate.pilot;
+
+  if (!wants_pilot(p)) return 0;
+  return wanted < there ? wanted : there;
+}
+
 int64_t dx_evaluation_forwards(const dx_problem *p)
 {
-  return dx_evaluation_examples(p) * strata_of(p) + (decoder_is_optimal(p) ? decoder_examples(p) : 0) +
-         (p->objective.reverse->estimate ? variance_examples(p) * p->process.timesteps : 0);
+  return (dx_evaluation_examples(p) + train_examples(p)) * strata_of(p) + (decoder_is_optimal(p) ? decoder_examples(p) : 0) +
+         (pilot_examples(p) + (p->objective.reverse->estimate ? variance_examples(p) : 0)) * p->process.timesteps;
 }
 
 /* Stratum 0 is t = 1; the others cut t = 2..T at squares, at least one t in each. */
@@ -208,6 +241,8 @@ static dx_error *sweep_create(sweep *s, dx_problem *p, const dx_predictor *predi
                .purpose = purpose, .examples = examples, .grain = grain,
                .blocks = (examples + grain - 1) / grain, .strata = strata};
   s->items = s->blocks * strata;
+  s->layer = split == DX_TRAIN && purpose == DX_FOR_EVAL_NOISE;
+  s->objective.clip = s->objective.clip && p->spec->evaluate.clip;
   dx_permutation_init(&s->order, (uint64_t)p->info->count[split], p->spec->seed, ((uint64_t)1 << 40) - 1 - split);
   s->first = calloc((size_t)strata + 1, sizeof *s->first);
   err = s->first ? create_buffers(s) : DX_FAIL(INTERNAL, "no memory for an evaluation");
@@ -260,7 +295,8 @@ static void make_noise(const sweep *s, const int32_t *t, const uint32_t *row, bo
   const int64_t D = s->problem->dim, n = one_t ? s->grain : 1;
 
   for (int64_t i = 0; i < s->grain; i += n) {
-    const dx_stream st = {.seed = s->problem->spec->seed, .purpose = s->purpose, .step = (uint64_t)t[i]};
+    const dx_stream st = {.seed = s->problem->spec->seed, .purpose = s->purpose, .layer = s->layer,
+                          .step = (uint64_t)t[i]};
     uint32_t key[2], ctr[4];
 
     dx_stream_start(&st, key, ctr);
@@ -268,19 +304,34 @@ static void make_noise(const sweep *s, const int32_t *t, const uint32_t *row, bo
   }
 }
 
-/* The t of each example of a block in stratum k, and the rows that name their random numbers. */
-static void draw_times(const sweep *s, int64_t k, const int64_t *index, int32_t *t, uint32_t *rows)
+/* t of stratum k, in proportion to size, by one word; *weight is 1 / its chance. */
+static int32_t draw_by_size(const sweep *s, int64_t k, uint32_t word, double *weight)
+{
+  double sum = 0, below = 0;
+  int64_t t = s->first[k];
+
+  for (int64_t i = s->first[k]; i < s->first[k + 1]; i++) sum += s->size[i - 1];
+  for (; t + 1 < s->first[k + 1] && below + s->size[t - 1] <= dx_uniform(word) * sum; t++) below += s->size[t - 1];
+  *weight = sum / s->size[t - 1];
+  return (int32_t)t;
+}
+
+/* The t of each example of a block in stratum k with its weight, and the rows that name their random numbers. */
+static void draw_times(const sweep *s, int64_t k, const int64_t *index, int32_t *t, double *weight, uint32_t *rows)
 {
   const int64_t width = s->first[k + 1] - s->first[k];
 
   for (int64_t i = 0; i < s->grain; i++) {
-    dx_stream st = {.seed = s->problem->spec->seed, .purpose = DX_FOR_EVAL_TIME, .step = (uint64_t)k};
+    dx_stream st = {.seed = s->problem->spec->seed, .purpose = DX_FOR_EVAL_TIME, .layer = s->layer,
+                    .step = (uint64_t)k};
     uint32_t word[4] = {0};
 
     rows[i] = (uint32_t)index[i];
     st.index = rows[i];
     if (width > 1) dx_stream_words(&st, 0, word);
-    t[i] = (int32_t)(s->first[k] + dx_below(word[0], (uint32_t)width));
+    weight[i] = (double)width;
+    if (width > 1 && s->size) t[i] = draw_by_size(s, k, word[0], &weight[i]);
+    else t[i] = (int32_t)(s->first[k] + dx_below(word[0], (uint32_t)width));
   }
 }
 
@@ -327,13 +378,14 @@ static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block
   float *const log_var = o->reverse->line ? x0hat + 2 * n : NULL;
   int32_t t[g];
   uint32_t row[g];
+  double weight[g];
 
-  draw_times(s, k, s->index + my_row + at, t, row);
+  draw_times(s, k, s->index + my_row + at, t, weight, row);
   make_noise(s, t, row, s->first[k + 1] - s->first[k] == 1, eps);
   dx_objective_noise(o, g, t, x0, eps, xt);
   s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
   for (int64_t i = 0; i < g; i++)
-    out[i] = (answer){.eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
+    out[i] = (answer){.weight = weight[i], .eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
   if (log_var) dx_objective_log_var(o, g, t, x0hat, log_var);
   dx_objective_x0(o, g, t, xt, x0hat, x0hat);
   for (int64_t i = 0; i < g; i++)
@@ -369,7 +421,7 @@ static dx_error *compute_chunk(sweep *s, int64_t from, int64_t to)
 }
 
 /* What a sweep's answers are given to, in order: example e, stratum k. */
-typedef void (*fold_fn)(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a);
+typedef void (*fold_fn)(void *ctx, int64_t e, int64_t k, const answer *a);
 
 static void fold_chunk(const sweep *s, int64_t from, int64_t to, fold_fn fold, void *ctx)
 {
@@ -377,8 +429,7 @@ static void fold_chunk(const sweep *s, int64_t from, int64_t to, fold_fn fold, v
     for (int64_t i = 0; i < s->grain; i++) {
       const int64_t e = item / s->strata * s->grain + i, k = item % s->strata;
 
-      if (e < s->examples)
-        fold(ctx, e, k, s->first[k + 1] - s->first[k], &s->all[(item - from) * s->grain + i]);
+      if (e < s->examples) fold(ctx, e, k, &s->all[(item - from) * s->grain + i]);
     }
 }
 
@@ -420,11 +471,10 @@ static dx_error *sweep_run(sweep *s, const patience *wait, fold_fn fold, void *c
   return NULL;
 }
 
-static void fold_decoder(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a)
+static void fold_decoder(void *ctx, int64_t e, int64_t k, const answer *a)
 {
   (void)e;
   (void)k;
-  (void)width;
   *(double *)ctx += a->x0_sq;
 }
 
@@ -451,13 +501,12 @@ static dx_error *find_decoder(dx_problem *p, const dx_predictor *predictor, cons
 /* Sums over the training split, by t. */
 typedef struct { double *x0_sq, *eps_sq; } errors;
 
-static void fold_errors(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a)
+static void fold_errors(void *ctx, int64_t e, int64_t k, const answer *a)
 {
   errors *const y = ctx;
 
   (void)e;
   (void)k;
-  (void)width;
   y->x0_sq[a->t - 1] += a->x0_sq;
   y->eps_sq[a->t - 1] += a->eps_sq;
 }
@@ -493,17 +542,126 @@ out:
   return err;
 }
 
+/* Where the strata of an evaluation lie, if not at squares. */
+typedef struct {
+  int64_t *first;   /* (strata + 1); NULL: at squares */
+  double *size;     /* (T) */
+  double gain;
+} plan;
+
+/* Sums of the pilot, by t. */
+typedef struct { double *vb, *square; } pilot_sums;
+
+static void fold_pilot(void *ctx, int64_t e, int64_t k, const answer *a)
+{
+  pilot_sums *const y = ctx;
+
+  (void)e;
+  (void)k;
+  y->vb[a->t - 1] += a->vb;
+  y->square[a->t - 1] += a->vb * a->vb;
+}
+
+/* Stratum 0 is t = 1; the others get equal shares of the sizes of t = 2..T, at least one t each. */
+static void cut_by_size(int64_t K, int64_t T, const double *size, int64_t *first)
+{
+  double sum = 0, below = 0;
+  int64_t t = 2;
+
+  for (int64_t i = 2; i <= T; i++) sum += size[i - 1];
+  first[0] = 1;
+  for (int64_t k = 1; k < K; k++) {
+    first[k] = t;
+    /* at least one, and one is left for each stratum that follows */
+    do below += size[t++ - 1];
+    while (t <= T - (K - 1 - k) && below < sum * (double)k / (double)(K - 1));
+  }
+  first[K] = T + 1;
+}
+
+/* Variance of an example's total by the pilot, with t drawn in proportion to size (NULL: alike), but for what all ways of
+   drawing have in common. */
+static double variance_by_pilot(int64_t K, const int64_t *first, const double *size, const double *square, const double *mean)
+{
+  double sum = 0;
+
+  for (int64_t k = 1; k < K; k++) {
+    double all = 0, squares = 0, means = 0;
+
+    for (int64_t t = first[k]; t < first[k + 1]; t++) all += size ? size[t - 1] : 1;
+    for (int64_t t = first[k]; t < first[k + 1]; t++) {
+      squares += square[t - 1] * (all / (size ? size[t - 1] : 1));
+      means += mean[t - 1];
+    }
+    sum += squares - means * means;
+  }
+  return sum;
+}
+
+/* A tenth of the draws is spread alike, so that no weight is large where the pilot saw little. */
+static void set_sizes(int64_t T, const double *square, double *size)
+{
+  double sum = 0;
+
+  for (int64_t i = 1; i < T; i++) sum += sqrt(square[i]);
+  size[0] = 1;
+  for (int64_t i = 1; i < T; i++) size[i] = (sum > 0 ? 0.9 * sqrt(square[i]) / sum : 0) + 0.1 / (double)(T - 1);
+}
+
+static void plan_free(plan *q)
+{
+  free(q->first);
+  free(q->size);
+}
+
+/* Every t of a few examples of the training split: those of the test split stay unseen, so that the bound is unbiased.
+   Collective */
+static dx_error *find_plan(dx_problem *p, const dx_predictor *predictor, double variance, const patience *wait, plan *q)
+{
+  const int64_t T = p->process.timesteps, K = strata_of(p), n = pilot_examples(p);
+  pilot_sums sums = {0};
+  int64_t *squares = NULL;
+  dx_error *err;
+  sweep s;
+
+  if (!wants_pilot(p)) return NULL;
+  q->first = calloc((size_t)K + 1, sizeof *q->first);
+  squares = calloc((size_t)K + 1, sizeof *squares);
+  q->size = calloc((size_t)T, sizeof *q->size);
+  sums.vb = calloc(2 * (size_t)T, sizeof *sums.vb);
+  err = q->first && squares && q->size && sums.vb ? NULL : DX_FAIL(INTERNAL, "no memory for a pilot evaluation");
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, err));
+  sums.square = sums.vb + T;
+  DX_TRY_GOTO(err, out, sweep_create(&s, p, predictor, DX_TRAIN, DX_FOR_PILOT, n, T, T));
+  s.decoder = dx_problem_decoder(p, variance);
+  err = sweep_run(&s, wait, fold_pilot, &sums);
+  sweep_destroy(&s);
+  if (err) goto out;
+  dx_comm_broadcast(p->team->comm, sums.vb, 2 * (size_t)T * sizeof *sums.vb);
+  for (int64_t i = 0; i < 2 * T; i++) sums.vb[i] /= (double)n;
+  set_sizes(T, sums.square, q->size);
+  cut_by_size(K, T, q->size, q->first);
+  cut_strata(K, T, squares);
+  q->gain = variance_by_pilot(K, squares, NULL, sums.square, sums.vb) /
+            variance_by_pilot(K, q->first, q->size, sums.square, sums.vb);
+out:
+  free(squares);
+  free(sums.vb);
+  return err;
+}
+
 /* Rank 0's sums over a whole evaluation. */
 typedef struct {
   const dx_problem *problem;
   int64_t strata, grain;
+  const plan *plan;
   moments *vb;            /* (T) */
   double *mse, *x0, *variance; /* (T) sums */
   double *running;        /* (grain) totals of the block's examples */
   moments prior, total;
 } tally;
 
-static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const answer *a)
+static void fold_terms(void *ctx, int64_t e, int64_t k, const answer *a)
 {
   tally *const y = ctx;
   const dx_process *const p = &y->problem->process;
@@ -515,7 +673,7 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, int64_t width, const ans
     *total = dx_process_prior(p, D, a->norm_sq);
     moments_add(&y->prior, *total);
   }
-  *total += (double)width * a->vb;
+  *total += a->weight * a->vb;
   moments_add(&y->vb[row], a->vb);
   y->variance[row] += a->variance;
   y->x0[row] += x0_mse;
@@ -556,11 +714,11 @@ static void finish(const tally *y, dx_evaluation *out)
   out->head.total_stderr = moments_stderr(&y->total);
 }
 
-static dx_error *create_tally(tally *y, dx_problem *p, int64_t K)
+static dx_error *create_tally(tally *y, dx_problem *p, int64_t K, const plan *q)
 {
   const size_t T = (size_t)p->process.timesteps;
 
-  *y = (tally){.problem = p, .strata = K, .grain = p->spec->evaluate.grain};
+  *y = (tally){.problem = p, .strata = K, .grain = p->spec->evaluate.grain, .plan = q};
   y->vb = calloc(T, sizeof *y->vb);
   y->mse = calloc(T, sizeof *y->mse);
   y->x0 = calloc(T, sizeof *y->x0);
@@ -578,6 +736,44 @@ static void destroy_tally(tally *y)
   free(y->running);
 }
 
+/* The bound of N examples of a split, with that variance of the decoder.  Collective */
+static dx_error *find_bound(dx_problem *p, const dx_predictor *predictor, double variance, dx_split split, int64_t N,
+                            const patience *wait, tally *y)
+{
+  dx_error *err;
+  sweep s;
+
+  DX_TRY(sweep_create(&s, p, predictor, split, DX_FOR_EVAL_NOISE, N, y->strata, p->process.timesteps));
+  s.decoder = dx_problem_decoder(p, variance);
+  if (y->plan->first) {
+    memcpy(s.first, y->plan->first, ((size_t)y->strata + 1) * sizeof *s.first);
+    s.size = y->plan->size;
+  }
+  err = sweep_run(&s, wait, fold_terms, y);
+  sweep_destroy(&s);
+  return err;
+}
+
+/* The training split's bound, if it is wanted, beside that of the test split. */
+static dx_error *find_gap(dx_problem *p, const dx_predictor *predictor, double variance, const patience *wait,
+                          const plan *q, dx_evaluation_head *h)
+{
+  dx_error *err;
+  tally y;
+
+  h->train = h->train_stderr = h->gap = h->gap_stderr = NAN;
+  if (train_examples(p) == 0) return NULL;
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, create_tally(&y, p, strata_of(p), q)));
+  DX_TRY_GOTO(err, out, find_bound(p, predictor, variance, DX_TRAIN, train_examples(p), wait, &y));
+  h->train = moments_mean(&y.total);
+  h->train_stderr = moments_stderr(&y.total);
+  h->gap = h->total - h->train;
+  h->gap_stderr = sqrt(h->total_stderr * h->total_stderr + h->train_stderr * h->train_stderr);
+out:
+  destroy_tally(&y);
+  return err;
+}
+
 dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
                       void *ctx, dx_evaluation *out)
 {
@@ -586,30 +782,30 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   const dx_comm *const c = p->team->comm;
   dx_predictor predictor;
   dx_error *err;
+  plan q = {.gain = NAN};
   double variance;
   tally y;
-  sweep s;
 
   *out = (dx_evaluation){0};
   DX_TRY(dx_evaluation_possible(p));
-  err = create_tally(&y, p, K);
+  err = create_tally(&y, p, K, &q);
   if (!err) err = create_result(p->process.timesteps, out);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, dx_estimate_variance(p, w, stopping, ctx));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor)));
   DX_TRY_GOTO(err, out, find_decoder(p, &predictor, &wait, &variance));
-  DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TEST, DX_FOR_EVAL_NOISE, N, K, p->process.timesteps));
-  s.decoder = dx_problem_decoder(p, variance);
-  err = sweep_run(&s, &wait, fold_terms, &y);
-  sweep_destroy(&s);
-  if (err) goto out;
-  out->head = (dx_evaluation_head){.step = step, .examples = N, .ema = ema, .decoder_variance = variance};
+  DX_TRY_GOTO(err, out, find_plan(p, &predictor, variance, &wait, &q));
+  DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, N, &wait, &y));
+  out->head = (dx_evaluation_head){.step = step, .examples = N, .ema = ema, .decoder_variance = variance,
+                                    .strata_gain = q.gain};
   finish(&y, out);
+  DX_TRY_GOTO(err, out, find_gap(p, &predictor, variance, &wait, &q, &out->head));
   dx_comm_broadcast(c, &out->head, sizeof out->head);
   if (!isfinite(out->head.total))
     err = DX_FAIL(NUMERIC, "step %lld: the bound of the test split is %g", (long long)step, out->head.total);
 out:
   destroy_tally(&y);
+  plan_free(&q);
   if (err) dx_evaluation_free(out);
   return err;
 }

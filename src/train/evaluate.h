@@ -3,8 +3,8 @@
 
    Examples are those that a keyed permutation puts first. Each is evaluated at one t of
    each stratum: with evaluate.timesteps: all, every t is a stratum; else t = 1 is
-   one and the others share t = 2..T, narrow where t is small, each example drawing its
-   own t of each: sum over strata of width x L_t is then an unbiased estimate of the
+   one and the others share t = 2..T, narrow where t is small (or, with evaluate.strata: neyman, where
+   a pilot found large terms), each example drawing its own t of each: sum over strata of width x L_t is then an unbiased estimate of the
    example's total, and the totals of examples are independent. Noise depends on seed, row
    and t, not on the step: evaluations of two steps differ by the weights alone. */
 #ifndef DX_TRAIN_EVALUATE_H
@@ -16,6 +16,9 @@ typedef struct {
   int64_t step, examples, ema;
   double prior, prior_stderr, decoder, decoder_stderr, total, total_stderr;
   double decoder_variance; /* normalised units */
+  /* the bound of examples of the training split, and total - train; NaN where none were asked for */
+  double train, train_stderr, gap, gap_stderr;
+  double strata_gain;      /* of neyman strata: variance with as many strata cut at squares / with these, by the pilot; else NaN */
 } dx_evaluation_head;
 
 enum { DX_EVALUATION_ROWS = 6 };

@@ -35,6 +35,10 @@ typedef struct {
   int64_t every;            /* steps; 0: at the end only; -1: never */
   int64_t examples;         /* of the test split; 0: all */
   int64_t timesteps;        /* strata, each with one t per example; 0: every t */
+  char strata[16];          /* "squares" | "neyman" */
+  int64_t pilot;            /* examples of the training split, with neyman */
+  int64_t train_examples;   /* of the training split, for the gap; 0: none */
+  bool clip;                /* x0hat to the data's range, if they declare one */
   char weights[8];          /* "ema" | "raw" */
   int64_t grain;
 } dx_evaluate_config;
