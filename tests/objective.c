@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/objective.c - noising, the loss with its gradient, and the way back to x_0. */
 #include "diffusion/objective.h"
+#include "base/math.h"
+#include "golden/bpd.h"
 #include "golden/objective.h"
 #include "near.h"
 #include "tap.h"
@@ -333,6 +335,87 @@ static void refusals(const dx_objective_config *c)
        "%s is a choice of objective.variance", dx_reverse_at(i)->name);
 }
 
+static float remainder_of(int t, int n, int d, int seed, double size)
+{
+  return (float)(((t * 31 + n * 17 + d * 7919 + seed * 101) % 997 / 498.5 - 1) * size);
+}
+
+/* x_t and the output of a "network" at step t, for all images. */
+static void make_step(const dx_objective *o, const float *x0, int32_t t, float *eps, float *xt, float *out)
+{
+  const int width = (int)dx_objective_width(o);
+  const bool noise = !strcmp(o->predict->name, "noise");
+  const int32_t ts[BPD_N] = {t, t};
+
+  for (int i = 0; i < BPD_N * BPD_D; i++) {
+    const int n = i / BPD_D, d = i % BPD_D, s = t - 1;
+    const double off = remainder_of(s, n, d, 2, noise ? 0.25 : 0.4), v = remainder_of(s, n, d, 3, 1);
+
+    eps[i] = remainder_of(s, n, d, 1, 2);
+    out[n * width * BPD_D + at(d, width, false)] = (float)((noise ? eps[i] : x0[i]) + off);
+    if (width == 2)
+      out[n * width * BPD_D + at(d, width, true)] = (float)(strcmp(o->reverse->name, "learned") ? v : v + o->process->post_log[s]);
+  }
+  dx_objective_noise(o, BPD_N, ts, x0, eps, xt);
+}
+
+/* improved-diffusion's calc_bpd_loop: clip and variance kinds. */
+static void bits_per_dimension(const dx_objective *base)
+{
+  const dx_schedule *s = dx_schedule_find("linear");
+  const dx_process_config pc = {.schedule = "linear", .timesteps = BPD_T};
+  float x0[BPD_N * BPD_D], eps[BPD_N * BPD_D], xt[BPD_N * BPD_D], out[2 * BPD_N * BPD_D], log_var[BPD_N * BPD_D], x0hat[BPD_N * BPD_D];
+  const double bit = 1 / (BPD_D * DX_LN2);
+  const int rows = sizeof golden_bpd / sizeof *golden_bpd;
+  int wrong = 0;
+
+  for (int i = 0; i < BPD_N * BPD_D; i++) x0[i] = (float)((i / BPD_D * 97 + i % BPD_D * 53) % 256 / 127.5 - 1);
+  for (int i = 0; i < rows; i++) {
+    settings options;
+    dx_process p;
+    dx_objective o = *base;
+    double prior = 0, total = 0, worst = 0;
+
+    o.predict = dx_predict_find(golden_bpd[i].predict);
+    o.reverse = dx_reverse_find(golden_bpd[i].variance);
+    dx_option_presets(s->options, &options);
+    if (dx_process_create(&pc, s, &options, o.reverse->fixed, &p)) exit(1);
+    o.process = &p;
+    o.dim = BPD_D;
+    o.channels = C;
+    o.clip = golden_bpd[i].clip;
+    o.lo = -1;
+    o.hi = 1;
+    const dx_decoder d = {.variance = p.post_var[1], .bytes = true, .learned = o.reverse->line != NULL};
+    for (int n = 0; n < BPD_N; n++) prior += bit / BPD_N * dx_process_prior(&p, BPD_D, o.kernel->sum_squares(BPD_D, x0 + n * BPD_D));
+    for (int32_t t = 1; t <= BPD_T; t++) {
+      const int32_t ts[BPD_N] = {t, t};
+      double vb = 0, x0_mse = 0;
+
+      make_step(&o, x0, t, eps, xt, out);
+      if (o.reverse->line) dx_objective_log_var(&o, BPD_N, ts, out, log_var);
+      dx_objective_x0(&o, BPD_N, ts, xt, out, x0hat);
+      for (int n = 0; n < BPD_N; n++) {
+        const int a = n * BPD_D;
+
+        vb += bit / BPD_N * dx_objective_vb(&o, &d, t, x0 + a, x0hat + a, o.reverse->line ? log_var + a : NULL);
+        x0_mse += o.kernel->sum_squared_diff(BPD_D, x0 + a, x0hat + a) / BPD_D / BPD_N;
+      }
+      total += vb;
+      worst = fmax(worst, fabs(vb / golden_bpd[i].vb[t - 1] - 1));
+      worst = fmax(worst, fabs(x0_mse / golden_bpd[i].x0_mse[t - 1] - 1));
+      worst = fmax(worst, fabs(x0_mse * p.abar[t - 1] / p.nbar[t - 1] / golden_bpd[i].mse[t - 1] - 1));
+    }
+    const bool good = worst < 1e-5 && near(prior, golden_bpd[i].prior, 1e-5) && near(total + prior, golden_bpd[i].total, 1e-5);
+    if (!good)
+      printf("# %s %s clip %d: rows off by %.2g, total %.9g, not %.9g\n", golden_bpd[i].predict, golden_bpd[i].variance,
+             golden_bpd[i].clip, worst, total + prior, golden_bpd[i].total);
+    wrong += !good;
+    dx_process_destroy(&p);
+  }
+  ok(!wrong && rows == 16, "calc_bpd_loop of %d networks: vb, xstart_mse, mse of every step, prior and total to 1e-5", rows);
+}
+
 /* abar_T = 0: x0 and v still find x_0, the others are refused by key. */
 static void from_nothing(const dx_objective_config *preset)
 {
@@ -390,6 +473,7 @@ int main(void)
   from_nothing(&c);
   against_torch(&o);
   slopes(&o);
+  bits_per_dimension(&o);
   refusals(&c);
   dx_process_destroy(&small);
   dx_process_destroy(&large);
