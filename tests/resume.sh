@@ -60,6 +60,18 @@ test $? != 0
 ok $? "a killed rank ends the job"
 finish one 2
 judge one "and the run goes on to the same bits"
+if "${PYTHON:-python3}" -c 'import h5py' 2>/dev/null; then
+  "${PYTHON:-python3}" - <<'EOF' >said 2>&1
+import h5py
+p = h5py.File("one/metrics.h5")["provenance"]
+start, end = p["session_start"].asstr()[:], p["session_end"].asstr()[:]
+assert len(start) == len(end) == 2 and list(p["session_ranks"]) == [3, 2], (start, end)
+assert start[0] <= end[0] <= start[1] <= end[1] == p.attrs["written"], (start, end)
+EOF
+  bad=$?
+  ok $bad "the record tells when each session began and ended"
+  test $bad = 0 || show said
+fi
 
 # polite stops: exit status 75, a checkpoint at the step
 ranks 2 "$exp/smoke.yaml" output=usr1 $set_up run.threads=1 >usr1.log 2>&1 &

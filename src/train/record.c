@@ -23,6 +23,12 @@ typedef struct {
   char start[32], hosts[256];
 } session;
 
+/* A checkpoint: in which session, counted from 1, and when. */
+typedef struct {
+  int64_t step, session;
+  char time[32];
+} mark;
+
 typedef struct {
   size_t size;     /* bytes of a row */
   int64_t n, room;
@@ -104,7 +110,7 @@ static dx_record *create(const dx_problem *p, const char *folder)
   r->table[BY_T].size = 8 + 4 * T * 8;
   r->table[KL].size = sizeof(dx_evaluation_head) + DX_EVALUATION_ROWS * T * 8;
   r->table[SESSION].size = sizeof(session);
-  r->table[MARK].size = sizeof(int64_t);
+  r->table[MARK].size = sizeof(mark);
   return r;
 }
 
@@ -232,7 +238,10 @@ bool dx_record_has_evaluation(const dx_record *r, int64_t step)
 
 dx_error *dx_record_mark(dx_record *r, int64_t step)
 {
-  if (!has_row(&r->table[MARK], step)) DX_TRY(add_row(r, MARK, &step));
+  mark m = {.step = step, .session = r->table[SESSION].n};
+
+  (void)dx_clock_now(m.time);
+  if (!has_row(&r->table[MARK], step)) DX_TRY(add_row(r, MARK, &m));
   return dx_journal_sync(r->journal);
 }
 
@@ -415,6 +424,17 @@ static dx_error *write_process(dx_h5 *f, const dx_record *r)
   return NULL;
 }
 
+/* When session i, from 0, was last known to live: the last one now, the others at their last checkpoint ("": none). */
+static const char *session_end(const dx_record *r, int64_t i, const char *now)
+{
+  const mark *const m = (const mark *)(const void *)r->table[MARK].bytes;
+  const char *end = "";
+
+  for (int64_t k = 0; k < r->table[MARK].n; k++)
+    if (m[k].session == i + 1) end = m[k].time;
+  return i + 1 == r->table[SESSION].n ? now : end;
+}
+
 static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
 {
   const table *const t = &r->table[SESSION];
@@ -424,34 +444,34 @@ static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
     {SESSION, "/provenance/session_threads", "threads", "threads of its rank 0", 16, 1, DX_H5_I64, 1},
   };
   const dx_h5_info info = {.type = DX_H5_TEXT, .rank = 1, .dim = {t->n}};
-  const char **start = calloc((size_t)t->n + 1, sizeof *start), **host = calloc((size_t)t->n + 1, sizeof *host);
+  const char **start = calloc(3 * (size_t)t->n + 1, sizeof *start), **host = start + t->n, **end = host + t->n;
   char libraries[256], mpi[128], now[32];
   dx_error *err;
 
-  if (!start || !host) {
-    err = DX_FAIL(INTERNAL, "no memory for the record");
-    goto out;
-  }
+  if (!start) return DX_FAIL(INTERNAL, "no memory for the record");
+  (void)dx_clock_now(now);
   for (int64_t i = 0; i < t->n; i++) {
     const session *const s = (const session *)(const void *)(t->bytes + (size_t)i * t->size);
 
     start[i] = s->start;
     host[i] = s->hosts;
+    end[i] = session_end(r, i, now);
   }
   dx_comm_version(mpi, sizeof mpi);
   snprintf(libraries, sizeof libraries, "%s; HDF5 %s; BLIS %s", mpi, dx_h5_version(), dx_blis_version());
   DX_TRY_GOTO(err, out, write_columns(f, r, columns, COUNT(columns)));
   DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_start", &info, start, "1", "UTC", NULL));
+  DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_end", &info, end, "1",
+                                    "UTC: of the last session when this was written, of others their last checkpoint", NULL));
   DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_host", &info, host, "1", "host of rank 0, and the number of nodes", NULL));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "version", dx_version()));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "commit", dx_commit()));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "libraries", libraries));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "kernels", r->problem->team->kernels));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "settings", r->problem->spec->everything));
-  err = dx_h5_set_text(f, "/provenance", "written", dx_clock_now(now));
+  err = dx_h5_set_text(f, "/provenance", "written", now);
 out:
   free(start);
-  free(host);
   return err;
 }
 
