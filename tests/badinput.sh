@@ -166,12 +166,14 @@ write('label.h5', x, t, (np.arange(199), np.arange(50)))
 write('scale.h5', x, t, scale=0.0)
 write('range.h5', np.clip(x, -0.5, 0.5), t * 0 + 0.75, range_lo=-0.5, range_hi=0.5)
 write('new.h5', x, t, format=99)
+with h5py.File('wide.h5', 'w') as f: f.create_dataset('train/x', (3, 2**33), 'f4', chunks=(1, 1024)) # of no bytes
 P
   file "NaN, seen by one rank of three" 5 3 nan.h5 "nan.h5: /train/x has NaN in row 137"
   file "an infinity in the test split" 5 0 inf.h5 "inf.h5: /test/x has an infinity in row 7"
   file "without train/x" 5 0 no-x.h5 "no-x.h5 has no /train/x"
   file "of one dimension" 5 0 rank.h5 "rank.h5: /train/x has 1 dimension; points are [N, C], images [N, H, W, C]"
   file "splits of different shape" 5 3 shape.h5 "shape.h5: /test/x has samples of 1 x 1 x 3 float32, /train/x of 1 x 1 x 2 float32"
+  file "samples of 2^33 numbers" 5 3 wide.h5 "wide.h5: /train/x has samples of 1 x 1 x 8589934592; allowed: fewer than 2^31 numbers"
   file "64-bit floats" 5 0 double.h5 "double.h5: /train/x holds 64-bit floats; diffx takes uint8 or float32"
   file "splits of different type" 5 0 mixed.h5 "mixed.h5: /test/x has samples of 1 x 1 x 2 uint8"
   file "no rows" 5 0 zero.h5 "zero.h5: /train/x has no rows"

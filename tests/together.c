@@ -340,6 +340,34 @@ static void checkpoints(const char *good)
   end(&j);
 }
 
+/* Numbers of a file that would lead out of bounds. */
+static void odd_checkpoints(const char *good)
+{
+  const dx_model_spec odd[] = {{.sample = {1, 1, -1, 2}, .out_channels = 2}, {.sample = {1, (int64_t)1 << 33, 1, 2}, .out_channels = 2},
+                               {.sample = {1, 1, 1, 2}, .out_channels = (int64_t)1 << 40}, {.sample = {1, 1, 1, 2}, .out_channels = 2, .classes = -1}};
+  const char *const saved = in("step-00000001.h5"), *const sizes = in("sizes.h5");
+  job j;
+
+  begin(&j, good, "train.t_sampling=importance");
+  steps(&j, 1);
+  must(dx_checkpoint_save(j.trainer, j.problem, folder, 3));
+  must(dx_checkpoint_load(saved, j.trainer, j.problem));
+  j.state->history.count[3] = DX_HISTORY + 1;
+  must(dx_checkpoint_save(j.trainer, j.problem, folder, 3));
+  all_ok(all_got(dx_checkpoint_load(saved, j.trainer, j.problem), DX_E_DATA, "/t_sampling/count has 11 for t = 4; allowed: 0 to 10"),
+         "dx_checkpoint_load: more losses than are kept");
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+    dx_error *e = NULL;
+
+    if (lead()) must(dx_checkpoint_write_weights(sizes, "seed: 1", &odd[i], dx_net_params(j.problem->net), j.state->w));
+    if (lead()) e = dx_checkpoint_open(sizes, NULL, NULL, NULL, NULL);
+    all_ok(!lead() || (e && dx_error_code(e) == DX_E_DATA && strstr(dx_error_text(e), "the model is made for samples of ")), "%s",
+           lead() && e ? dx_error_text(e) : "no error");
+    dx_error_free(e);
+  }
+  end(&j);
+}
+
 static bool at_once(void *ctx)
 {
   (void)ctx;
@@ -361,6 +389,23 @@ static void evaluations(const char *good)
   must(dx_evaluate(j.problem, j.state->w, 0, false, NULL, NULL, &e));
   all_ok(e.head.examples == 60 && isfinite(e.head.total), "then it is done");
   dx_evaluation_free(&e);
+  end(&j);
+}
+
+static void estimates(const char *good)
+{
+  job j;
+
+  begin(&j, good, "objective.variance=optimal");
+  const double before = j.problem->process.var[4];
+  if (fails()) j.problem->dim = (int64_t)1 << 46;
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, NULL, NULL), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+         "dx_estimate_variance: no memory on one rank");
+  j.problem->dim = D;
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, lead() ? at_once : NULL, NULL), DX_E_STOPPED, "stopped during an evaluation") &&
+           j.problem->process.var[4] == before, "and rank 0 wants to stop");
+  must(dx_estimate_variance(j.problem, j.state->w, NULL, NULL));
+  all_ok(j.problem->process.var[4] > j.problem->process.post_var[4] && j.problem->process.var[4] != before, "then they are there");
   end(&j);
 }
 
@@ -437,7 +482,9 @@ int main(int argc, char **argv)
   one_nan();
   infinite_gradient(path);
   checkpoints(path);
+  odd_checkpoints(path);
   evaluations(path);
+  estimates(path);
   samples(path);
   bad_disk();
   remove_folder();

@@ -41,6 +41,9 @@ static dx_error *sample_of(const look *l, const char *x, const dx_h5_info *d, dx
     if (d->dim[i] == 0) return DX_FAIL(DATA, "%s: dimension %d of %s is 0", l->path, i, x);
   *sample = (dx_shape){.b = 1, .h = d->rank == 4 ? d->dim[1] : 1,
                        .w = d->rank > 2 ? d->dim[d->rank - 2] : 1, .c = d->dim[d->rank - 1]};
+  if (!dx_shape_is_sample(*sample))
+    return DX_FAIL(DATA, "%s: %s has samples of %lld x %lld x %lld; allowed: fewer than 2^31 numbers in a sample", l->path, x,
+                   (long long)sample->h, (long long)sample->w, (long long)sample->c);
   return NULL;
 }
 

@@ -299,7 +299,7 @@ static dx_error *read_array(dx_h5 *f, const char *file, const char *path, dx_h5_
     return DX_FAIL(DATA, "%s: %s has %lld numbers, this experiment has %lld", file, path,
                    info.rank == 1 ? (long long)info.dim[0] : -1LL, (long long)want);
   *n = info.dim[0];
-  if (!(*out = malloc((size_t)*n * size + 1))) return DX_FAIL(INTERNAL, "no memory for %s", path);
+  if (*n > INT64_MAX / 16 || !(*out = malloc((size_t)*n * size + 1))) return DX_FAIL(INTERNAL, "no memory for %s", path);
   DX_TRY_GOTO(err, out, dx_h5_read(f, path, type, *out));
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, path, "checksum", &sum));
   snprintf(now, sizeof now, "%016" PRIx64, dx_hash(*out, (size_t)*n * size, 0));
@@ -313,10 +313,25 @@ out:
   return err;
 }
 
+/* What the model was made for; older files do not tell. */
+static dx_error *read_sizes(dx_h5 *f, const char *path, dx_model_spec *m)
+{
+  int64_t *size[5];
+
+  sizes_of(m, size);
+  if (!dx_h5_has_attr(f, "/", sizes[0])) return NULL;
+  m->sample.b = 1;
+  for (int i = 0; i < 5; i++) DX_TRY(dx_h5_get_int(f, "/", sizes[i], size[i]));
+  const dx_shape out = {1, m->sample.h, m->sample.w, m->out_channels};
+  if (dx_shape_is_sample(m->sample) && dx_shape_is_sample(out) && m->classes >= 0 && m->classes <= INT32_MAX) return NULL;
+  return DX_FAIL(DATA, "%s: the model is made for samples of %lld x %lld x %lld, %lld channels of output and %lld classes; "
+                 "allowed: sizes from 1 with fewer than 2^31 numbers in a sample, classes from 0", path, (long long)m->sample.h,
+                 (long long)m->sample.w, (long long)m->sample.c, (long long)m->out_channels, (long long)m->classes);
+}
+
 static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
 {
   char *content = NULL, *hash = NULL;
-  int64_t *size[5];
   dx_error *err;
 
   *h = (dx_checkpoint_head){0};
@@ -335,9 +350,7 @@ static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "kernels", &h->kernels));
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "dataset_hash", &hash));
   h->dataset_hash = strtoull(hash, NULL, 16);
-  sizes_of(&h->model, size);
-  h->model.sample.b = dx_h5_has_attr(f, "/", sizes[0]);
-  for (int i = 0; i < 5 && h->model.sample.b; i++) DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", sizes[i], size[i]));
+  DX_TRY_GOTO(err, out, read_sizes(f, path, &h->model));
 out:
   free(content);
   free(hash);
@@ -466,6 +479,23 @@ static void contents_free(contents *c)
   for (int i = 0; i < 2; i++) free(c->history[i]);
 }
 
+/* The losses that importance sampling remembers; as many of each t as can be. */
+static dx_error *read_history(dx_h5 *f, const char *path, int64_t T, contents *out)
+{
+  int64_t n;
+
+  DX_TRY(read_array(f, path, "/t_sampling/count", DX_H5_I64, T, &out->history[0], &n));
+  DX_TRY(read_array(f, path, "/t_sampling/loss", DX_H5_F64, T * DX_HISTORY, &out->history[1], &n));
+  for (int64_t i = 0; i < T; i++) {
+    const int64_t kept = ((const int64_t *)out->history[0])[i];
+
+    if (kept < 0 || kept > DX_HISTORY)
+      return DX_FAIL(DATA, "%s: /t_sampling/count has %lld for t = %lld; allowed: 0 to %d", path, (long long)kept, (long long)i + 1,
+                     DX_HISTORY);
+  }
+  return NULL;
+}
+
 static dx_error *read_all(const char *path, const dx_state *s, const dx_problem *p, contents *out)
 {
   static const char *const vector[] = {"/weights", "/moment1", "/moment2", "/ema"};
@@ -496,10 +526,7 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
   for (int i = 0; i < 6; i++)
     DX_TRY_GOTO(err, out, read_array(f, path, window[i], i == 1 || i == 2 ? DX_H5_I64 : DX_H5_F64,
                                      i < 2 ? 1 : T, &out->window[i], &n));
-  if (s->history.timesteps) {
-    DX_TRY_GOTO(err, out, read_array(f, path, "/t_sampling/count", DX_H5_I64, T, &out->history[0], &n));
-    DX_TRY_GOTO(err, out, read_array(f, path, "/t_sampling/loss", DX_H5_F64, T * DX_HISTORY, &out->history[1], &n));
-  }
+  if (s->history.timesteps) DX_TRY_GOTO(err, out, read_history(f, path, T, out));
 out:
   dx_h5_close(f);
   dx_checkpoint_head_free(&h);

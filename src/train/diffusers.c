@@ -453,6 +453,8 @@ static void read_sample(reader *r, dx_diffusers *out)
   if (dx_json_at(r->json, "out_channels") && (!dx_json_int(dx_json_at(r->json, "out_channels"), &out->out_channels) ||
                                               out->out_channels < 1 || out->out_channels > 4096))
     refuse(r, "out_channels", "a whole number from 1 to 4096");
+  if (!dx_shape_is_sample(*s) || !dx_shape_is_sample((dx_shape){1, s->h, s->w, out->out_channels}))
+    refuse(r, "sample_size", "fewer than 2^31 numbers in an image, with in_channels and out_channels");
   for (int i = 0; i < r->levels; i++) {
     const bool first = !strcmp(text, "[0");
 
