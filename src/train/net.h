@@ -23,7 +23,7 @@ const dx_params *dx_net_params(const dx_net *n);
 dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B) DX_MUST_CHECK;
 /* Give back workspaces and packed weights until the next dx_net_reserve. */
 void dx_net_rest(dx_net *n);
-/* Bytes of one thread's workspace for such passes, by measuring. */
+/* Bytes of one thread's workspace for such passes, by measuring; 0 where there is no memory to do so. */
 size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B);
 /* Floats of the packed weights. */
 int64_t dx_net_packed(const dx_net *n);
