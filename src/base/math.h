@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base/math.h - exp, log, sine, tanh in double that give the same bits on every machine.
+/* base/math.h - exp, log, sine, tanh in double, and exp in float, that give the same bits on every machine.
 
    libm's functions change bits with the processor, so no value that reaches a model or a
    file comes from them. These use + - * / only (and sqrt, which IEEE 754 fixes), never fma:
@@ -212,6 +212,7 @@ static inline void dx_box_muller(uint64_t w0, uint64_t w1, double *z0, double *z
   *z0 = r * c;
   *z1 = r * s;
 }
+
 /* e^x in float, error below 3 units in the last place; x below -87 counts as -87, above 88 as 88: no
    denormals, no infinity. */
 static inline float dx_expf(float x)

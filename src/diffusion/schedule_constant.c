@@ -4,7 +4,6 @@
      beta_t = k beta,  k = 1000 / T where scale is on */
 #include "diffusion/schedule.h"
 
-
 typedef struct { double beta; bool scale; } config;
 
 static const dx_option options[] = {
