@@ -76,7 +76,7 @@ cp "$golden/config.json" cut
 head -c 20000 "$golden/diffusion_pytorch_model.safetensors" >cut/diffusion_pytorch_model.safetensors
 refused "import of truncated weights" 5 1 "of the data; allowed: within 0 to" model import cut x.h5
 refused "sampling without data" 3 1 "data.file is missing" sample in.h5 data.kind=file
-test -z "$(find . -name 'x.h5*' -o -name 'averaged*' -o -name '*.part' -o -name 'bad' -name '*.h5')"
+test -z "$(find . -name 'x.h5*' -o -name 'averaged*' -o -name '*.part' -o -path './bad/*.h5')"
 judge $? "and none of these left anything"
 
 # --- predict ---------------------------------------------------------------------------------------
