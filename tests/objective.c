@@ -301,6 +301,28 @@ static void slopes(const dx_objective *o)
   ok(worst < 2e-3 && checked > 300, "%d gradients against finite differences, to %.1e of the largest slope", checked, worst);
 }
 
+/* Of data N(0, s^2) the exact score's errors are known: both estimates are then beta~_t + c1_t^2 v_t, which at
+   s = 1 is beta_t. */
+static void estimates(void)
+{
+  static const double s2[] = {0.25, 1, 4};
+  const dx_reverse *const optimal = dx_reverse_find("optimal"), *const analytic = dx_reverse_find("analytic");
+  int wrong = 0;
+
+  for (int i = 0; i < 3; i++)
+    for (int r = 1; r < T; r++) {
+      const double abar = large.abar[r], before = large.abar[r - 1], v = abar * s2[i] + 1 - abar;
+      const double c1 = large.beta[r] * sqrt(before) / (1 - abar), tilde = large.beta[r] * (1 - before) / (1 - abar);
+      const double want = tilde + c1 * c1 * s2[i] * (1 - abar) / v, x0_mse = s2[i] * (1 - abar) / v, eps_sq = (1 - abar) / v;
+
+      wrong += !near(optimal->estimate(&large, r, x0_mse, NAN), want, 1e-9) || !near(analytic->estimate(&large, r, NAN, eps_sq), want, 1e-9) ||
+               (s2[i] == 1 && !near(want, large.beta[r], 1e-9));
+    }
+  ok(!wrong, "optimal and analytic give the closed form for Gaussian data");
+  ok(analytic->estimate(&large, 9, 0, 1.5) == large.post_var[9] && near(analytic->estimate(&large, 9, 0, 0), large.post_var[9] +
+     large.beta[9] * large.beta[9] / ((1 - large.beta[9]) * large.nbar[9]), 1e-12), "analytic keeps to its bounds");
+}
+
 static void refusal(const dx_objective_config *preset, const char *variance, const char *loss, const char *decoder, const char *key,
                     const char *words)
 {
@@ -474,6 +496,7 @@ int main(void)
   against_torch(&o);
   slopes(&o);
   bits_per_dimension(&o);
+  estimates();
   refusals(&c);
   dx_process_destroy(&small);
   dx_process_destroy(&large);
