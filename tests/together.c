@@ -402,8 +402,8 @@ static void estimates(const char *good)
   all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, NULL, NULL), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_estimate_variance: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, lead() ? at_once : NULL, NULL), DX_E_STOPPED, "stopped during an evaluation") &&
-           j.problem->process.var[4] == before, "and rank 0 wants to stop");
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, lead() ? NULL : at_once, NULL), DX_E_STOPPED, "stopped during an evaluation") &&
+           j.problem->process.var[4] == before, "and stopped by ranks that are not the first");
   must(dx_estimate_variance(j.problem, j.state->w, NULL, NULL));
   all_ok(j.problem->process.var[4] > j.problem->process.post_var[4] && j.problem->process.var[4] != before, "then they are there");
   end(&j);

@@ -405,9 +405,11 @@ static dx_error *compute_chunk(sweep *s, int64_t from, int64_t to)
   {
     dx_float_mode();
 #pragma omp for schedule(dynamic)
-    for (int64_t item = a; item < b; item++)
+    for (int64_t item = a; item < b; item++) {
       compute_item(s, omp_get_thread_num(), item, a / s->strata, s->first_row[me],
                    s->mine + (item - a) * s->grain);
+      dx_watch_say("evaluation");
+    }
   }
   for (int r = 0; r < dx_comm_size(team->comm); r++) {
     int64_t first, last;
@@ -457,11 +459,9 @@ static dx_error *sweep_run(sweep *s, const patience *wait, fold_fn fold, void *c
 
   for (int64_t from = 0; from < s->items; from += chunk) {
     const int64_t to = from + chunk < s->items ? from + chunk : s->items;
-    int stop = wait->stopping && wait->stopping(wait->ctx);
 
     dx_watch_say("evaluation");
-    dx_comm_broadcast(c, &stop, sizeof stop);
-    if (stop) return DX_FAIL(STOPPED, "stopped during an evaluation");
+    if (dx_comm_max_i64(c, wait->stopping && wait->stopping(wait->ctx))) return DX_FAIL(STOPPED, "stopped during an evaluation");
     DX_TRY(compute_chunk(s, from, to));
     if (dx_comm_rank(c) == 0) {
       fold_chunk(s, from, to, fold, ctx);

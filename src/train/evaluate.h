@@ -45,7 +45,7 @@ int64_t dx_evaluation_examples(const dx_problem *p);
 dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx) DX_MUST_CHECK;
 
 /* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
-   all. stopping(ctx): asked on rank 0 between chunks of work; true gives DX_E_STOPPED; NULL: never.  Collective */
+   all. stopping(ctx): asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all; NULL: never.  Collective */
 dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
                       void *ctx, dx_evaluation *out) DX_MUST_CHECK;
 #endif

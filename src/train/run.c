@@ -240,9 +240,10 @@ static bool wants_stop(const run *r)
 static bool stopping(void *ctx)
 {
   const run *const r = ctx;
+  const bool file = lead(r) && stop_file_there(r);
 
-  if (state(r)->step == r->begin_step) return dx_stop_wanted() || stop_file_there(r);
-  return wants_stop(r) || stop_file_there(r);
+  if (state(r)->step == r->begin_step) return dx_stop_wanted() || file;
+  return wants_stop(r) || file;
 }
 
 static dx_error *record_evaluation(run *r, const dx_evaluation *e)

@@ -124,7 +124,10 @@ static dx_error *draw_all(drawing *d, bool (*stopping)(void *ctx), void *ctx)
     {
       dx_float_mode();
 #pragma omp for schedule(dynamic)
-      for (int64_t q = d->first; q < d->last; q++) advance(d, omp_get_thread_num(), q, from, to);
+      for (int64_t q = d->first; q < d->last; q++) {
+        advance(d, omp_get_thread_num(), q, from, to);
+        dx_watch_say("sampling"); /* a round of many samples may take longer than run.stall_limit */
+      }
     }
     show_progress(d, to);
   }
