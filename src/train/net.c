@@ -115,8 +115,10 @@ void dx_net_load(dx_net *n, const float *w)
 
   n->w = w;
 #pragma omp parallel for num_threads(threads) schedule(static) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
-  for (int i = 0; i < threads; i++)
+  for (int i = 0; i < threads; i++) {
+    dx_float_mode(); /* this may be the first that a thread computes */
     n->model->pack(n->state, &n->team->kernel, w, n->packed, i, threads);
+  }
 }
 
 static dx_pass pass_of(const dx_net *n, int thread, const dx_draw *draw, float *gw)
