@@ -511,10 +511,10 @@ static void fold_errors(void *ctx, int64_t e, int64_t k, const answer *a)
   y->eps_sq[a->t - 1] += a->eps_sq;
 }
 
-dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx)
+/* clip: x0hat as its user will, if the data declare a range. */
+static dx_error *estimate_variance(dx_problem *p, const float *w, bool clip, const patience *wait)
 {
   const int64_t T = p->process.timesteps, n = variance_examples(p);
-  const patience wait = {.stopping = stopping, .ctx = ctx};
   const double numbers = (double)n * (double)p->dim;
   errors sum = {0};
   dx_predictor predictor;
@@ -529,7 +529,8 @@ dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(v
   sum.eps_sq = sum.x0_sq + T;
   DX_TRY_GOTO(err, out, sweep_create(&s, p, &predictor, DX_TRAIN, DX_FOR_VARIANCE, n, T, T));
   s.estimating = true;
-  err = sweep_run(&s, &wait, fold_errors, &sum);
+  s.objective.clip = dx_problem_clipped(p).clip && clip;
+  err = sweep_run(&s, wait, fold_errors, &sum);
   sweep_destroy(&s);
   if (err) goto out;
   dx_comm_broadcast(p->team->comm, sum.x0_sq, 2 * (size_t)T * sizeof *sum.x0_sq);
@@ -540,6 +541,11 @@ dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(v
 out:
   free(sum.x0_sq);
   return err;
+}
+
+dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx)
+{
+  return estimate_variance(p, w, true, &(patience){.stopping = stopping, .ctx = ctx});
 }
 
 /* Where the strata of an evaluation lie, if not at squares. */
@@ -791,7 +797,7 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   err = create_tally(&y, p, K, &q);
   if (!err) err = create_result(p->process.timesteps, out);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
-  DX_TRY_GOTO(err, out, dx_estimate_variance(p, w, stopping, ctx));
+  DX_TRY_GOTO(err, out, estimate_variance(p, w, p->spec->evaluate.clip, &wait));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor)));
   DX_TRY_GOTO(err, out, find_decoder(p, &predictor, &wait, &variance));
   DX_TRY_GOTO(err, out, find_plan(p, &predictor, variance, &wait, &q));

@@ -41,7 +41,7 @@ int64_t dx_evaluation_forwards(const dx_problem *p);
 int64_t dx_evaluation_examples(const dx_problem *p);
 
 /* Where objective.variance is estimated: the process's variances of t >= 2 from the training split, for these
-   weights; else nothing. The predictor must be made ready again. stopping as below.  Collective */
+   weights and samplers, which clip x0hat; else nothing. The predictor must be made ready again. stopping as below.  Collective */
 dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx) DX_MUST_CHECK;
 
 /* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
