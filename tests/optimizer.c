@@ -204,6 +204,9 @@ static void numbers(void)
   m1 = m2 = 0;
   k.adam(1, &a, &still, &w, &m1, &m2, NULL);
   ok(near((double)w, 2 * (1 - 0.125 * 0.5), 1e-7), "without a gradient the decay alone moves a weight: it is decoupled");
+  m1 = m2 = 1;
+  for (int i = 0; i < 1000; i++) k.adam(1, &a, &still, &w, &m1, &m2, NULL);
+  ok(m1 == 0 && m2 > 0.3F, "a moment that fades becomes 0, not a denormal number");
 }
 
 static void refusals(void)

@@ -23,6 +23,10 @@ typedef struct {
   float ema;          /* decay of the moving average */
 } dx_adam;
 
+/* A moment below 2^-120 counts as 0. That of a weight without gradient would fall to the denormal numbers and stay
+   there for ever, at a hundred cycles an operation on some processors. */
+static inline float dx_adam_moment(float m) { return __builtin_fabsf(m) < 0x1p-120f ? 0 : m; }
+
 /* Dropout of one example of many numbers: number j is kept, times scale, where its 16 bits are at
    least drop, else 0. The bits are half j mod 8 (low half first) of the words of block
    ctr[0] + j/8 of Philox4x32-10. */
@@ -78,8 +82,8 @@ enum { DX_GEMM_RUN = 128 };
   X(sum_squares, double, (int64_t n, const float *x))                                             \
   X(sum_squared_diff, double, (int64_t n, const float *a, const float *b))                        \
   /* Adam(W) with moments m1, m2 and the moving average e (NULL: none), in place:                 \
-     g' = grad_scale g;  m1 = fma(beta1, m1, (1-beta1) g');                                       \
-     m2 = fma(beta2, m2, (1-beta2) (g' g'));  w' = decay w;                                       \
+     g' = grad_scale g;  m1 = moment(fma(beta1, m1, (1-beta1) g'));                               \
+     m2 = moment(fma(beta2, m2, (1-beta2) (g' g')));  w' = decay w;   (moment: dx_adam_moment)    \
      w = w' - (rate m1) / (sqrt(m2) + eps);  e = fma(ema, e, (1-ema) w). */                       \
   X(adam, void, (int64_t n, const dx_adam *p, const float *g, float *w, float *m1, float *m2,     \
                  float *e))                                                                       \

@@ -91,8 +91,8 @@ static void adam(int64_t n, const dx_adam *p, const float *g, float *w, float *m
   for (int64_t i = 0; i < n; i++) {
     const float gs = p->grad_scale * g[i];
 
-    m1[i] = __builtin_fmaf(p->beta1, m1[i], (1 - p->beta1) * gs);
-    m2[i] = __builtin_fmaf(p->beta2, m2[i], (1 - p->beta2) * (gs * gs));
+    m1[i] = dx_adam_moment(__builtin_fmaf(p->beta1, m1[i], (1 - p->beta1) * gs));
+    m2[i] = dx_adam_moment(__builtin_fmaf(p->beta2, m2[i], (1 - p->beta2) * (gs * gs)));
     w[i] = p->decay * w[i] - p->rate * m1[i] / (__builtin_sqrtf(m2[i]) + p->eps);
     if (e) e[i] = __builtin_fmaf(p->ema, e[i], (1 - p->ema) * w[i]);
   }

@@ -178,8 +178,8 @@ INLINE void adam_loop(int64_t n, const dx_adam *p, const float *g, float *w, flo
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
     const float gs = q.grad_scale * g[i];
-    const float first = __builtin_fmaf(q.beta1, m1[i], (1 - q.beta1) * gs);
-    const float second = __builtin_fmaf(q.beta2, m2[i], (1 - q.beta2) * (gs * gs));
+    const float first = dx_adam_moment(__builtin_fmaf(q.beta1, m1[i], (1 - q.beta1) * gs));
+    const float second = dx_adam_moment(__builtin_fmaf(q.beta2, m2[i], (1 - q.beta2) * (gs * gs)));
     const float next = q.decay * w[i] - q.rate * first / (__builtin_sqrtf(second) + q.eps);
 
     m1[i] = first;
