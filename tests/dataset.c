@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/dataset.c - every row arrives where it is wanted, from every kind of set, on one rank
-   (dataset.t) and on three (dataset.np3); bad files give all ranks the same words. */
+   (dataset_alone.t) and on three (dataset.np3); bad files give all ranks the same words. */
 #define _GNU_SOURCE /* memmem */
 #include "data/dataset.h"
 

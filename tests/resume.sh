@@ -73,6 +73,17 @@ EOF
   test $bad = 0 || show said
 fi
 
+# a record without its checkpoints is not begun anew over
+rm -f one/checkpoints/*
+cksum one/metrics.h5 >before
+ranks 2 "$exp/smoke.yaml" output=one $set_up run.threads=1 >said 2>&1
+test $? = 5 && grep -q "one holds the record of a run that had a checkpoint at step .*, but no checkpoint to go on from" said &&
+  cksum one/metrics.h5 | cmp -s - before
+ok $? "a run whose checkpoints are gone is refused, and its record stays"
+"$diffx" "$exp/smoke.yaml" output=one $set_up seed=99 --dry-run >said 2>&1
+test $? = 3 && grep -q "another experiment: seed (7 there, 99 here)" said
+ok $? "and --dry-run knows whose record it is"
+
 # polite stops: exit status 75, a checkpoint at the step
 ranks 2 "$exp/smoke.yaml" output=usr1 $set_up run.threads=1 >usr1.log 2>&1 &
 job=$!

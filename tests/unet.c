@@ -206,6 +206,7 @@ static void check_refused(const char *key, const char *value, const char *words)
 
   dx_option_presets(kind->options, config);
   dx_error *err = dx_option_read(dx_option_find(kind->options, "multipliers"), "[1, 2]", config);
+  if (!err) err = dx_option_read(dx_option_find(kind->options, "attention"), "[6]", config);
   if (!err) err = dx_option_read(dx_option_find(kind->options, key), value, config);
   if (!err) err = kind->create(config, &spec, &params, &model);
   ok(err && !model && strstr(dx_error_text(err), words), "%s %s is refused: %s", key, value, err ? dx_error_text(err) : "no");
@@ -231,6 +232,7 @@ int main(int argc, char **argv)
   check_refused("norm_groups", "5", "128 channels");
   check_refused("head_channels", "48", "heads of 48");
   check_refused("classes", "7", "model.classes is 7");
+  check_refused("attention", "[6, 5]", "model.attention: 5 is the size of no level; the levels' are 12, 6");
   check_refused("multipliers", "[1,1,1,1,1,1,1,1,1]", "9 levels");
   FILE *f = fopen(path, "rb");
   ok(f != NULL, "%s is there", argc > 1 ? path : "golden/unet.bin");

@@ -236,11 +236,33 @@ static dx_error *add_up(maker *k, int level)
   return conv ? add_conv(k, UP_CONV, name, conv_3(k)) : add_block(k, name, channels_of(k, level), DX_DOUBLE_SIZE, false);
 }
 
+/* A size at which no level stands would be attention nowhere, and nobody would notice. */
+static dx_error *check_attention(const config *c, const dx_model_spec *spec)
+{
+  const int64_t longer = spec->sample.h > spec->sample.w ? spec->sample.h : spec->sample.w;
+  char sizes[128] = "";
+
+  for (int level = 0; level < c->multipliers.n; level++)
+    snprintf(sizes + strlen(sizes), sizeof sizes - strlen(sizes), "%s%lld", level ? ", " : "", (long long)(longer >> level));
+  for (int i = 0; i < c->attention.n; i++) {
+    bool there = c->attention.v[i] == 0;
+
+    for (int level = 0; level < c->multipliers.n; level++) there = there || c->attention.v[i] == longer >> level;
+    if (!there)
+      return DX_FAIL(CONFIG, "model.attention: %lld is the size of no level; the levels' are %s, and 0 is none",
+                     (long long)c->attention.v[i], sizes);
+  }
+  return NULL;
+}
+
 static dx_error *check(const config *c, const dx_model_spec *spec)
 {
   const int64_t levels = c->multipliers.n, part = levels <= LEVELS ? (int64_t)1 << (levels - 1) : 1;
 
   if (levels > LEVELS) return DX_FAIL(CONFIG, "model.multipliers has %lld levels; allowed: up to %d", (long long)levels, LEVELS);
+  if (spec->sample.h == 1 && spec->sample.w == 1)
+    return DX_FAIL(CONFIG, "model.kind is unet, which is for images: the data are points of %lld numbers; mlp is for these",
+                   (long long)spec->sample.c);
   if (spec->sample.h % part || spec->sample.w % part)
     return DX_FAIL(CONFIG, "model.multipliers has %lld levels, so height and width must be multiples of %lld: the data have %lld x %lld",
                    (long long)levels, (long long)part, (long long)spec->sample.h, (long long)spec->sample.w);
@@ -248,7 +270,7 @@ static dx_error *check(const config *c, const dx_model_spec *spec)
     return DX_FAIL(CONFIG, "model.classes is %lld, but the data have no labels", (long long)c->classes);
   if (c->classes && spec->classes > c->classes)
     return DX_FAIL(CONFIG, "model.classes is %lld, but the data have %lld classes", (long long)c->classes, (long long)spec->classes);
-  return NULL;
+  return check_attention(c, spec);
 }
 
 static dx_error *build(maker *k, const dx_model_spec *spec)

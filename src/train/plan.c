@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "io/file.h"
+#include "io/h5.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -64,29 +65,33 @@ static int64_t times(int64_t every, int64_t steps)
   return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
 }
 
-static void print_evaluations(dx_problem *p, int64_t workers, FILE *to)
+/* The hours of what a run does, by the time of one forward pass; a step's backward pass counts as two of them. */
+static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
 {
   const dx_spec *const s = p->spec;
-  const int64_t n = times(s->evaluate.every, s->train.steps), forwards = n ? dx_evaluation_forwards(p) : 0;
-  const double one = time_forward(p) / (double)s->evaluate.grain;
-  const double seconds = (double)n * (double)forwards * one / (double)workers;
-  char words[32];
-
-  fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
-  if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(seconds, words), seconds / 3600);
-  fprintf(to, "\n");
-}
-
-static void print_samples(const dx_problem *p, FILE *to)
-{
-  const dx_spec *const s = p->spec;
+  const int64_t n = times(s->evaluate.every, s->train.steps), drawings = times(s->sample.every, s->train.steps);
+  const int64_t forwards = n ? dx_evaluation_forwards(p) : 0, grains = s->train.batch / s->train.grain;
   int64_t *const visits = calloc((size_t)p->process.timesteps, sizeof *visits);
 
-  if (!visits) return; /* a line less */
-  fprintf(to, "samples           %lld drawings of %lld x %lld forwards each\n",
-          (long long)times(s->sample.every, s->train.steps), (long long)s->sample.count,
-          (long long)s->sampler->plan(s->sampler_config, &p->process, visits));
+  if (!visits) return DX_FAIL(INTERNAL, "no memory for the steps of a sampler");
+  const int64_t visited = s->sampler->plan(s->sampler_config, &p->process, visits);
   free(visits);
+  const double one = time_forward(p) / (double)s->evaluate.grain / (double)workers;
+  const double training = p->net ? 3 * one * (double)workers / (double)(workers < grains ? workers : grains) *
+                                     (double)s->train.steps * (double)s->train.batch : 0;
+  const double evaluating = one * (double)n * (double)forwards;
+  const double sampling = one * (double)drawings * (double)s->sample.count * (double)visited;
+  char words[4][32];
+
+  fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
+  if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(evaluating, words[0]), evaluating / 3600);
+  fprintf(to, "\nsamples           %lld drawings of %lld x %lld forwards each", (long long)drawings, (long long)s->sample.count,
+          (long long)visited);
+  if (one > 0)
+    fprintf(to, ", about %s in all\ntime              about %s in all, %s of it training", dx_clock_words(sampling, words[1]),
+            dx_clock_words(training + evaluating + sampling, words[2]), dx_clock_words(training, words[3]));
+  fprintf(to, "\n");
+  return NULL;
 }
 
 /* Checkpoints (and one that is being written), rows of the record. */
@@ -167,6 +172,23 @@ static dx_error *standing_folder(const char *path, char *standing, size_t room)
   return NULL;
 }
 
+/* Without a checkpoint: is the record that stands there, if any, this experiment's? */
+static dx_error *check_record(const dx_spec *spec)
+{
+  char path[4096], *theirs = NULL;
+  dx_error *err;
+  dx_h5 *f;
+
+  snprintf(path, sizeof path, "%s/metrics.h5", spec->output);
+  if (!dx_file_exists(path)) return NULL;
+  DX_TRY(dx_h5_open(path, &f));
+  err = dx_h5_get_text(f, "/", "experiment", &theirs);
+  if (!err) err = dx_error_in(spec->compatible(spec, theirs), "%s", spec->output);
+  free(theirs);
+  dx_h5_close(f);
+  return err;
+}
+
 /* What stands in the run's folder, and whether this experiment may go on there. */
 static dx_error *print_folder(const dx_problem *p, FILE *to)
 {
@@ -178,7 +200,7 @@ static dx_error *print_folder(const dx_problem *p, FILE *to)
   if (dx_lock_look(output, who, sizeof who) == DX_LOCK_HELD)
     dx_log_say(p->team->log, DX_LOG_WARN, "%s is in use: %s", output, who);
   DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, &path));
-  err = path ? dx_run_may_go_on(p->team, p->spec, path) : NULL;
+  err = path ? dx_run_may_go_on(p->team, p->spec, path) : check_record(p->spec);
   if (!err && path) fprintf(to, "output            %s: goes on from %s\n", output, path);
   else if (!err) fprintf(to, "output            %s: from the start\n", output);
   free(path);
@@ -214,8 +236,7 @@ static dx_error *print_plan(dx_problem *p, int ranks, FILE *to)
   print_size(p, ranks, to);
   print_disk(p, standing, to);
   print_schedule(p, to);
-  print_evaluations(p, (int64_t)ranks * p->team->threads, to);
-  print_samples(p, to);
+  DX_TRY(print_costs(p, (int64_t)ranks * p->team->threads, to));
   return print_folder(p, to);
 }
 

@@ -39,6 +39,7 @@ struct dx_record {
   const dx_problem *problem;
   char folder[3072];
   int64_t last_step;   /* while replaying: later rows are dropped */
+  int64_t gone;        /* the greatest step of a dropped checkpoint's mark */
   table table[KINDS];
   dx_journal *journal;
 };
@@ -82,7 +83,9 @@ static dx_error *replay(void *ctx, uint32_t kind, const void *bytes, size_t size
     return DX_FAIL(DATA, "%s/journal: a record of kind %u has %zu bytes; this diffx cannot go on with it",
                    r->folder, kind, size);
   memcpy(&step, bytes, sizeof step);
-  return step <= r->last_step ? keep_row(&r->table[kind], bytes) : NULL;
+  if (step <= r->last_step) return keep_row(&r->table[kind], bytes);
+  if (kind == MARK && step > r->gone) r->gone = step;
+  return NULL;
 }
 
 /* The journal anew: header and the rows that stay. */
@@ -144,6 +147,11 @@ dx_error *dx_record_open(const dx_problem *p, const char *folder, int64_t last_s
   r->last_step = last_step;
   snprintf(path, sizeof path, "%s/journal", folder);
   DX_TRY_GOTO(err, out, dx_journal_open(path, replay, r, &r->journal));
+  if (last_step == 0 && r->gone > 0) {
+    err = DX_FAIL(DATA, "%s holds the record of a run that had a checkpoint at step %lld, but no checkpoint to go on from; "
+                  "choose another output, or remove the folder to begin anew", folder, (long long)r->gone);
+    goto out;
+  }
   if (last_step > 0 && !has_row(&r->table[MARK], last_step)) DX_TRY_GOTO(err, out, keep_old_metrics(r));
   err = rewrite(r);
 out:
