@@ -61,7 +61,7 @@ def _top(values):
     later = np.concatenate([v[len(v) // 2:] for v in values])
     low, high = min(v.min() for v in values), max(v.max() for v in values)
     span = later.max() - min(low, later.min())
-    return later.max() + 0.9 * span if span > 0 and high - low > 4 * span else None
+    return later.max() + 0.9 * span if span > 0 and high - low > 30 * span else None
 
 
 def draw_totals(ax, records, units):
@@ -86,13 +86,15 @@ def draw_totals(ax, records, units):
         ax.errorbar(step, y, yerr=e, capsize=2, marker="o", markersize=3, elinewidth=0.9,
                     label=figure.plain(r.label), **look)
         if top is not None:
-            for s, v in zip(step[y > top], y[y > top]):
-                ax.plot([s], [top], marker="^", color=look["color"], clip_on=False)
-                ax.annotate(f"{v:.3g}", (s, top), xytext=(5, -1 - 8 * i), textcoords="offset points", fontsize=7,
-                            va="top", color=look["color"])
+            above = y > top
+            ax.plot(step[above], np.full(above.sum(), top), marker="^", linestyle="none", color=look["color"], clip_on=False)
+            if above.any():  # the highest alone has its value: more would overlap
+                ax.annotate(f"{y[above].max():.3g}", (step[above][0], top), xytext=(5, -1 - 8 * i),
+                            textcoords="offset points", fontsize=7, va="top", color=look["color"])
     if top is not None:
         ax.set_ylim(top=top)
     ax.set_xlim(left=0)
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel("step")
     ax.set_ylabel(f"$-\\log p(x_0) \\leq$ [{UNIT_NAMES[units]}]")
     figure.legend(ax, len(records))
