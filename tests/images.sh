@@ -59,6 +59,38 @@ ranks 1 "$exp/smoke.yaml" output=points data.flip=true >points.log 2>&1
 test $? = 3 && grep -q 'data.flip is true, but moons holds points; only images can be mirrored' points.log
 ok $? "points cannot be mirrored"
 
+cat > net.yaml <<'EOF'
+name: net
+data:      {kind: shapes, size: 8, train: 64, test: 16}
+process:   {schedule: linear, timesteps: 50}
+model:     {kind: unet, channels: 8, multipliers: [1, 2], blocks: 1, attention: [4], norm_groups: 4}
+train:     {steps: 6, batch: 16, grain: 4}
+evaluate:  {every: never}
+sample:    {every: never}
+EOF
+ranks 1 net.yaml output=unwatched run.threads=1 >unwatched.log 2>&1 && ranks 1 net.yaml output=watched run.threads=2 run.profile=true >watched.log 2>&1 &&
+  "$diffx" compare unwatched watched >watched.cmp 2>&1 && grep -q 'conv winograd *backward' watched.log && ! test -e unwatched/profile.csv
+bad=$?
+ok $bad "a profile, and the same bits with it"
+test $bad = 0 || show unwatched.log watched.log watched.cmp
+# conv_in: 24 grains x 4 examples x 64 pixels x 9 x 3 x 8 products; no layer is slower than all; every layer but norms has operations
+awk -F, 'NR < 3 { next } { calls[$3] += $1 == "conv_in" ? $4 : 0; if ($1 == "conv_in" && $3 == "forward") flops = $6
+    if ($5 < 0 || $4 < 1) bad = 1; if ($6 == 0 && $2 != "rest" && $2 !~ /^norm/) bad = 1; n++ }
+  END { exit !(n > 40 && !bad && calls["forward"] == 24 && calls["backward"] == 24 && flops == 2 * 24 * 4 * 64 * 27 * 8) }' watched/profile.csv
+bad=$?
+ok $bad "calls and operations of the layers"
+test $bad = 0 || show watched/profile.csv
+if "${PYTHON:-python3}" -c 'import h5py, matplotlib' 2>/dev/null; then
+  "${PYTHON:-python3}" "$top/analysis/profile.py" watched -o roof.svg >roof.log 2>&1 && grep -q 'conv winograd' roof.svg &&
+    { echo nonsense >other.csv; "${PYTHON:-python3}" "$top/analysis/profile.py" other.csv -o other.svg >other.log 2>&1; test $? = 5; } &&
+    grep -q 'other.csv: not a profile that diffx wrote' other.log
+  bad=$?
+  ok $bad "it is drawn"
+  test $bad = 0 || show roof.log other.log
+else
+  ok 0 "it is drawn # SKIP no h5py and matplotlib here"
+fi
+
 if ! "${PYTHON:-python3}" -c 'import h5py, numpy' 2>/dev/null; then
   ok 0 "the numbers # SKIP no h5py and numpy here"
   done_testing

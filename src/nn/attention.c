@@ -116,6 +116,16 @@ static void weights(const dx_attention *l, const dx_kernels *kernel, int64_t row
   kernel->softmax(rows, n, p, n);
 }
 
+/* What the heads cost: products of tokens with tokens, 2 forward and, with P computed again, 5 backward. */
+static void tell(const dx_attention *l, const dx_pass *p, dx_shape s, int products, bool backward, double begin)
+{
+  const double n = (double)(s.h * s.w);
+
+  dx_profile_end(p->profile, (dx_profile_row){.kind = "attention", .backward = backward, .at = l->q.w.at,
+    .flops = 2 * products * n * n * (double)(s.b * l->channels),
+    .bytes = 4.0 * (backward ? 8 : 4) * (double)dx_shape_count(s)}, begin);
+}
+
 /* q, k, v from the input of their projections, and o. */
 static void attend(const dx_attention *l, const dx_pass *p, dx_shape s, const float *in, const dx_attention_acts *acts)
 {
@@ -126,6 +136,7 @@ static void attend(const dx_attention *l, const dx_pass *p, dx_shape s, const fl
   dx_conv_forward(&l->k, p, s, in, (dx_conv_base){0}, acts->k);
   dx_conv_forward(&l->v, p, s, in, (dx_conv_base){0}, acts->v);
   float *const prob = dx_arena_floats(p->work, rows * n);
+  const double begin = dx_profile_begin(p->profile);
   for (int64_t b = 0; b < s.b; b++)
     for (int64_t h = 0; h < l->heads; h++)
       for (int64_t i = 0; i < n; i += rows) {
@@ -134,6 +145,7 @@ static void attend(const dx_attention *l, const dx_pass *p, dx_shape s, const fl
         weights(l, p->kernel, m, n, acts->q + at, acts->k + head, prob);
         dx_gemm_blis(m, d, n, 1, prob, n, 1, acts->v + head, c, 1, 0, acts->o + at, c);
       }
+  tell(l, p, s, 2, false, begin);
   dx_arena_release(p->work, mark);
 }
 
@@ -171,6 +183,7 @@ static void block_backward(const dx_attention *l, const dx_kernels *kernel, int6
 static void heads_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const dx_attention_acts *acts, const work *t)
 {
   const int64_t n = s.h * s.w, c = l->channels, rows = rows_of(n);
+  const double begin = dx_profile_begin(p->profile);
 
   for (int64_t b = 0; b < s.b; b++)
     for (int64_t h = 0; h < l->heads; h++)
@@ -179,6 +192,7 @@ static void heads_backward(const dx_attention *l, const dx_pass *p, dx_shape s, 
 
         block_backward(l, p->kernel, i + rows < n ? rows : n - i, n, head + i * c, head, acts, t, i > 0);
       }
+  tell(l, p, s, 5, true, begin);
 }
 
 void dx_attention_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,

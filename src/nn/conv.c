@@ -256,9 +256,29 @@ static void shifts_backward(const dx_conv *l, const dx_pass *p, dx_shape s, cons
 
 /* ---- all ways ---- */
 
+static const char *name_of(const dx_conv *l)
+{
+  static const char *const names[] = {
+    [DX_CONV_PATCHES] = "conv patches", [DX_CONV_SHIFTS] = "conv shifts", [DX_CONV_WINOGRAD] = "conv winograd"};
+
+  return l->kind == DX_CONV_1 ? "conv 1x1" : names[l->way];
+}
+
+/* A call that ended: products counts those with W, of which backward has one for gw and one for gx. */
+static void tell(const dx_conv *l, const dx_pass *p, dx_shape s, int products, bool backward, double begin)
+{
+  const dx_shape o = dx_conv_out(l, s);
+  const double w = (double)(l->out * patch_of(l)), pixels = (double)(o.b * o.h * o.w);
+
+  dx_profile_end(p->profile, (dx_profile_row){.kind = name_of(l), .backward = backward, .at = l->w.at,
+    .flops = 2 * products * pixels * w,
+    .bytes = 4.0 * products * ((double)dx_shape_count(s) + (double)dx_shape_count(o) + w)}, begin);
+}
+
 void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
   const size_t mark = dx_arena_mark(p->work);
+  const double begin = dx_profile_begin(p->profile);
 
   assert(s.c == l->in && s.h % stride_of(l) == 0 && s.w % stride_of(l) == 0);
   switch (l->way) {
@@ -266,6 +286,7 @@ void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float
   case DX_CONV_SHIFTS: shifts_forward(l, p, s, x, base, y); break;
   case DX_CONV_WINOGRAD: dx_winograd_forward(l, p, s, x, base, y); break;
   }
+  tell(l, p, s, 1, false, begin);
   dx_arena_release(p->work, mark);
 }
 
@@ -289,6 +310,7 @@ void dx_conv_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const floa
                       float *gx, float *gexample)
 {
   const size_t mark = dx_arena_mark(p->work);
+  const double begin = dx_profile_begin(p->profile);
 
   bias_gradient(l, p, dx_conv_out(l, s), gy, gexample);
   switch (l->way) {
@@ -296,6 +318,7 @@ void dx_conv_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const floa
   case DX_CONV_SHIFTS: shifts_backward(l, p, s, x, gy, gx); break;
   case DX_CONV_WINOGRAD: dx_winograd_backward(l, p, s, x, gy, gx); break;
   }
+  tell(l, p, s, gx ? 2 : 1, true, begin);
   dx_arena_release(p->work, mark);
 }
 

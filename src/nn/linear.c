@@ -40,7 +40,16 @@ void dx_linear_pack(const dx_linear *l, const dx_kernels *k, const float *w, flo
   k->transpose(l->out, l->in, w + l->w.at, l->in, packed + l->packed, l->out);
 }
 
-void dx_linear_forward(const dx_linear *l, const dx_pass *p, int64_t B, const float *x, float *y)
+/* products: with W, of which backward has one for gW and one for gx. */
+static void tell(const dx_linear *l, const dx_pass *p, int64_t B, int products, bool backward, double begin)
+{
+  const double w = (double)(l->in * l->out);
+
+  dx_profile_end(p->profile, (dx_profile_row){.kind = "linear", .backward = backward, .at = l->w.at,
+    .flops = 2 * products * (double)B * w, .bytes = 4.0 * products * (w + (double)(B * (l->in + l->out)))}, begin);
+}
+
+static void product_forward(const dx_linear *l, const dx_pass *p, int64_t B, const float *x, float *y)
 {
   const float *const wt = p->packed + l->packed, *const b = p->w + l->b.at;
 
@@ -56,6 +65,14 @@ void dx_linear_forward(const dx_linear *l, const dx_pass *p, int64_t B, const fl
     p->kernel->add(l->out, row, b, row);
     if (l->activation == DX_RELU) p->kernel->relu_backward(l->out, row, row, row);
   }
+}
+
+void dx_linear_forward(const dx_linear *l, const dx_pass *p, int64_t B, const float *x, float *y)
+{
+  const double begin = dx_profile_begin(p->profile);
+
+  product_forward(l, p, B, x, y);
+  tell(l, p, B, 1, false, begin);
 }
 
 static void weight_gradient(const dx_linear *l, const dx_pass *p, int64_t B, const float *x,
@@ -82,13 +99,14 @@ void dx_linear_backward(const dx_linear *l, const dx_pass *p, int64_t B, const f
                         float *gy, float *gx)
 {
   const float *const w = p->w + l->w.at;
+  const double begin = dx_profile_begin(p->profile);
 
   if (l->activation == DX_RELU) p->kernel->relu_backward(B * l->out, y, gy, gy);
   p->kernel->add_rows(B, l->out, gy, l->out, p->gw + l->b.at);
   weight_gradient(l, p, B, x, gy);
-  if (!gx) return;
-  if (small(l)) p->kernel->gemm(B, l->in, l->out, gy, l->out, 1, w, l->in, gx, l->in, NULL, DX_GEMM_SET);
-  else dx_gemm_blis(B, l->in, l->out, 1, gy, l->out, 1, w, l->in, 1, 0, gx, l->in);
+  if (gx && small(l)) p->kernel->gemm(B, l->in, l->out, gy, l->out, 1, w, l->in, gx, l->in, NULL, DX_GEMM_SET);
+  else if (gx) dx_gemm_blis(B, l->in, l->out, 1, gy, l->out, 1, w, l->in, 1, 0, gx, l->in);
+  tell(l, p, B, gx ? 2 : 1, true, begin);
 }
 
 float *dx_linear_work(const dx_linear *l, dx_arena *a)

@@ -126,16 +126,30 @@ static void forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x,
   dx_arena_release(p->work, mark);
 }
 
+/* passes: over all of x or something as large. Forward reads it for the mean, for the squares, and to write y;
+   backward reads x and gy twice and writes gx. What is asked for is memory, so operations do not count. */
+static void tell(const dx_norm *l, const dx_pass *p, dx_shape s, int passes, bool backward, double begin)
+{
+  dx_profile_end(p->profile, (dx_profile_row){.kind = l->kind == DX_NORM_SILU ? "norm silu" : "norm", .backward = backward,
+    .at = l->w.at, .bytes = 4.0 * passes * (double)dx_shape_count(s)}, begin);
+}
+
 void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with, double *stats,
                      float *y)
 {
+  const double begin = dx_profile_begin(p->profile);
+
   forward(l, p, s, x, with, stats, stats, y);
+  tell(l, p, s, 4, false, begin);
 }
 
 void dx_norm_again(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with,
                    const double *stats, float *y)
 {
+  const double begin = dx_profile_begin(p->profile);
+
   forward(l, p, s, x, with, NULL, stats, y);
+  tell(l, p, s, 2, true, begin);
 }
 
 /* The gradients of w, b and modulate from A (t->sum) and D / r (t->more); leaves r S/N and r^2 T/N
@@ -178,6 +192,7 @@ void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside 
   const int64_t pixels = s.h * s.w, channels = l->channels, each = pixels * channels;
   dx_drop drop;
   const bool drops = dx_drop_of(p, with.dropout_number, with.dropout, &drop);
+  const double begin = dx_profile_begin(p->profile);
 
   for (int64_t b = 0; b < s.b; b++) {
     const float *const m = with.modulate ? with.modulate + b * 2 * channels : NULL;
@@ -197,6 +212,7 @@ void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside 
                                plus ? plus + b * each + at[i].from : NULL, channels,
                                i ? gx.add_b : gx.add_a, (i ? gx.b : gx.a) + b * pixels * at[i].q.n, at[i].q.n);
   }
+  tell(l, p, s, 6, true, begin);
   dx_arena_release(p->work, mark);
 }
 

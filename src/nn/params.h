@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/arena.h"
+#include "base/profile.h"
 #include "kernel/kernel.h"
 
 typedef struct { int64_t at, n; } dx_param; /* floats [at, at + n) of the vector */
@@ -53,6 +54,7 @@ typedef struct {
   float *gw;           /* gradients, same length as w; added to, never overwritten */
   dx_arena *work;      /* scratch of this pass */
   const dx_draw *draw; /* NULL where nothing is random: evaluation, sampling */
+  dx_profile *profile; /* NULL: nothing is measured */
 } dx_pass;
 
 /* Dropout by `chance`, rounded to 16 bits so that p = round(65536 chance) / 65536, as number `layer`

@@ -22,6 +22,7 @@ struct dx_net {
   const float *w;
   float *packed;
   worker *worker; /* (threads) */
+  dx_profile *profile; /* (threads, and their sum), or NULL */
 };
 
 dx_error *dx_net_create(const dx_team *team, const dx_model *model, const void *config,
@@ -52,6 +53,7 @@ void dx_net_destroy(dx_net *n)
     free(n->worker[i].acts);
   }
   free(n->worker);
+  free(n->profile);
   free(n->packed);
   if (n->state) n->model->destroy(n->state);
   dx_params_destroy(&n->params);
@@ -124,7 +126,25 @@ void dx_net_load(dx_net *n, const float *w)
 static dx_pass pass_of(const dx_net *n, int thread, const dx_draw *draw, float *gw)
 {
   return (dx_pass){.kernel = &n->team->kernel, .w = n->w, .packed = n->packed, .gw = gw,
-                   .work = &n->worker[thread].arena, .draw = draw};
+                   .work = &n->worker[thread].arena, .draw = draw, .profile = n->profile ? &n->profile[thread] : NULL};
+}
+
+static dx_profile_row whole(bool backward) { return (dx_profile_row){.kind = "pass", .backward = backward, .at = -1}; }
+
+dx_error *dx_net_watch(dx_net *n)
+{
+  n->profile = calloc((size_t)n->team->threads + 1, sizeof *n->profile);
+  return n->profile ? NULL : DX_FAIL(INTERNAL, "no memory for a profile");
+}
+
+const dx_profile *dx_net_profile(dx_net *n)
+{
+  if (!n->profile) return NULL;
+  dx_profile *const sum = &n->profile[n->team->threads];
+
+  *sum = (dx_profile){0};
+  for (int i = 0; i < n->team->threads; i++) dx_profile_add(sum, &n->profile[i]);
+  return sum;
 }
 
 void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const int32_t *label,
@@ -134,8 +154,11 @@ void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const
   const dx_pass p = pass_of(n, thread, draw, NULL);
   const dx_condition c = {.time = w->time, .label = label};
 
+  const double begin = dx_profile_begin(p.profile);
+
   for (int64_t i = 0; i < B; i++) w->time[i] = (float)(t[i] - 1);
   n->model->forward(n->state, &p, B, x, &c, w->acts, y);
+  dx_profile_end(p.profile, whole(false), begin);
 }
 
 void dx_net_infer(dx_net *n, int thread, int64_t B, const float *time, const int32_t *label, const float *x, float *y)
@@ -150,7 +173,10 @@ void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, floa
 {
   const dx_pass p = pass_of(n, thread, draw, gw);
 
+  const double begin = dx_profile_begin(p.profile);
+
   n->model->backward(n->state, &p, B, n->worker[thread].acts, gy, gx);
+  dx_profile_end(p.profile, whole(true), begin);
 }
 
 static void predict(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out)

@@ -38,4 +38,8 @@ void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const
 void dx_net_infer(dx_net *n, int thread, int64_t B, const float *time, const int32_t *label, const float *x, float *y);
 void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx);
 dx_predictor dx_net_predictor(dx_net *n);
+
+/* From now on every pass is measured, layer by layer; the sum over threads so far, the net's, or NULL. */
+dx_error *dx_net_watch(dx_net *n) DX_MUST_CHECK;
+const dx_profile *dx_net_profile(dx_net *n);
 #endif

@@ -17,6 +17,7 @@
 #include "io/file.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/profile.h"
 #include "train/record.h"
 #include "train/sample.h"
 #include "train/trainer.h"
@@ -34,6 +35,9 @@ const dx_option dx_run_options[] = {
   DX_OPTION(dx_run_config, keep, "3", 1, 1e6, "newest checkpoints that are kept", .role = DX_RUN),
   DX_OPTION(dx_run_config, allow_other_bits, "false", 0, 0,
             "let a run go on with another kernel set than it began with", .role = DX_RUN),
+  DX_OPTION(dx_run_config, profile, "false", 0, 0,
+            "measure each layer, and tell at the end where the time went and how far it is from what the machine can do",
+            .role = DX_RUN),
   DX_OPTION(dx_run_config, log, "info", 0, 0, "what is said", .choices = "error|warn|info|debug", .role = DX_RUN),
   DX_OPTION_END
 };
@@ -57,6 +61,8 @@ typedef struct {
   int64_t begin_step, row_step;
   double loss;               /* of the last row; NAN before it */
   double compute, exchange;  /* seconds since the last row */
+  double all_compute, all_exchange; /* since the loop began */
+  dx_roof roof;              /* with run.profile */
   double fastest, slowest;   /* compute of all ranks, at a row */
 } run;
 
@@ -427,6 +433,8 @@ static dx_error *step(run *r, bool *stop)
   DX_TRY(dx_trainer_step(r->trainer, wants_stop(r), &info));
   r->compute += info.compute;
   r->exchange += info.exchange;
+  r->all_compute += info.compute;
+  r->all_exchange += info.exchange;
   *stop = info.stop;
   const int64_t s = state(r)->step;
   const bool row = s % c->log_every == 0 || s == c->steps, by_t = s % c->by_t_every == 0 || s == c->steps;
@@ -441,12 +449,40 @@ static dx_error *step(run *r, bool *stop)
   return NULL;
 }
 
+/* The exact predictor has no layers to measure. */
+static bool profiles(const run *r) { return r->spec->run.profile && r->problem->net; }
+
+/* Room for the profile, and what the machine can do, all ranks at once.  Collective */
+static dx_error *begin_profile(run *r)
+{
+  dx_error *err;
+
+  if (!profiles(r)) return NULL;
+  err = dx_net_watch(r->problem->net);
+  if (!err) err = dx_roof_measure(r->team, &r->roof);
+  return dx_comm_agree(r->team->comm, err);
+}
+
+/* Rank 0's own passes, as far as the run came.  Local */
+static dx_error *tell_profile(run *r)
+{
+  dx_profile_report report = {.params = dx_problem_params(r->problem), .roof = r->roof, .threads = r->team->threads,
+                              .steps = state(r)->step - r->begin_step, .compute = r->all_compute, .exchange = r->all_exchange};
+  char path[4096];
+
+  if (!profiles(r)) return NULL;
+  report.sum = dx_net_profile(r->problem->net);
+  snprintf(path, sizeof path, "%s/profile.csv", r->spec->output);
+  return dx_profile_tell(&report, r->team->log, path);
+}
+
 static dx_error *loop(run *r)
 {
   bool stop = false;
   char words[32];
   dx_error *err;
 
+  DX_TRY(begin_profile(r));
   r->begin = r->line = r->save = r->row = dx_clock();
   r->begin_step = r->row_step = state(r)->step;
   while (!stop) {
@@ -458,6 +494,7 @@ static dx_error *loop(run *r)
     DX_TRY(step(r, &stop));
   }
   if (r->saved != state(r)->step) DX_TRY(save(r));
+  DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? tell_profile(r) : NULL));
   if (stop)
     return DX_FAIL(STOPPED, "stopped at step %lld of %lld; the same command goes on", (long long)state(r)->step,
                    (long long)r->spec->train.steps);

@@ -62,6 +62,7 @@ typedef struct {
   double stall_limit;       /* seconds; 0: none */
   int64_t keep;             /* checkpoints */
   bool allow_other_bits;    /* resume on another kernel set */
+  bool profile;             /* tell at the end where the time went */
   char log[8];              /* level */
 } dx_run_config;
 extern const dx_option dx_run_options[];
