@@ -247,6 +247,14 @@ class Record(_File):
                                          "`diffx evaluate RUN` writes a file to give here)")
         return Terms(self, "kl", self._row("kl", step, "evaluation"), units)
 
+    def classes(self, step=None, units="bits"):
+        """The bound of each class in the last evaluation, or the last one made at that step, as Classes."""
+        if not self.evaluations:
+            raise RecordError(self.path, "no evaluation in this record yet")
+        if not self.has("kl/class_total"):
+            raise RecordError(self.path, "no bounds by class in this record: its data have no labels")
+        return Classes(self, self._row("kl", step, "evaluation"), units)
+
     def window(self, step=None, units="bits"):
         """The terms seen while training, in the last window that has any, or that ended at step."""
         if not self.rows("train_by_t"):
@@ -283,6 +291,18 @@ class Record(_File):
             columns["host"] = facts.pop("session_host").split("\n")
         n = max((len(c) for c in columns.values()), default=0)
         return facts, [{k: c[i] for k, c in columns.items() if i < len(c)} for i in range(n)]
+
+
+class Classes:
+    """One evaluation by class: arrays count, total, stderr (NaN where there are too few examples), and whole, of all."""
+
+    def __init__(self, r, row, units):
+        f = r.units_factor(units)
+        self.record, self.step = r, int(r.array("kl/step")[row])
+        self.count = r.array("kl/class_count", r.evaluations, None)[row]
+        n = len(self.count)
+        self.total, self.stderr = (r.array(f"kl/class_total{s}", r.evaluations, n)[row] / f for s in ("", "_stderr"))
+        self.whole = r.total("total", units, row)
 
 
 def record_path(run):

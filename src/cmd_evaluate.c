@@ -33,6 +33,19 @@ static void print(const dx_problem *p, const dx_evaluation *e)
          h->ema ? "averaged" : "raw", (long long)h->examples, h->decoder_variance);
 }
 
+/* Where the data have labels, the bound of each class. */
+static void print_classes(const dx_problem *p, const dx_evaluation *e)
+{
+  const double bits = 1 / ((double)p->dim * 0.69314718055994530942);
+
+  if (e->classes == 0 || e->classes > 100) return;
+  printf("%-10s %14s %12s %14s %12s\n", "class", "nats", "+-", "bits/dim", "examples");
+  for (int64_t i = 0; i < e->classes; i++)
+    if (e->class_count[i] > 0)
+      printf("%-10lld %14.6f %12.6f %14.6f %12.0f\n", (long long)i, e->class_total[i], e->class_stderr[i], e->class_total[i] * bits,
+             e->class_count[i]);
+}
+
 dx_error *dx_cmd_evaluate(const dx_call *call_)
 {
   dx_call call = *call_;
@@ -64,6 +77,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, NULL, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
+    print_classes(p, &e);
     err = dx_record_write_evaluation(p, &e, path);
   }
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));

@@ -85,9 +85,14 @@ if "${PYTHON:-python3}" -c 'import h5py, matplotlib' 2>/dev/null; then
     { echo nonsense >other.csv; "${PYTHON:-python3}" "$top/analysis/profile.py" other.csv -o other.svg >other.log 2>&1; test $? = 5; } &&
     grep -q 'other.csv: not a profile that diffx wrote' other.log
   bad=$?
+  "${PYTHON:-python3}" "$top/analysis/by_class.py" ref plain --labels ref,plain -o classes.svg --csv classes.csv >classes.log 2>&1 &&
+    test "$(grep -c '^ref,60,' classes.csv)" -gt 2 && { "${PYTHON:-python3}" "$top/analysis/by_class.py" watched -o x.svg >other.log 2>&1; test $? = 5; } &&
+    grep -q 'no evaluation in this record' other.log
+  ok $? "classes are drawn"
   ok $bad "it is drawn"
   test $bad = 0 || show roof.log other.log
 else
+  ok 0 "classes are drawn # SKIP no h5py and matplotlib here"
   ok 0 "it is drawn # SKIP no h5py and matplotlib here"
 fi
 
@@ -110,6 +115,13 @@ say(abs(kl["total"] - kl["prior"] - np.sum(kl["vb"])) < 1e-9 * kl["total"], "the
 say(np.all(kl["x0_mse"] <= 4), "x0hat is clipped to the range")
 rows = f["train_by_t/kl"][:, 0]
 say(np.all(np.isnan(rows) | (rows > 0)) and not np.all(np.isnan(rows)), "L_0 of the training windows")
+n, mean, se = kl["class_count"], kl["class_total"], kl["class_total_stderr"]
+some = n > 0
+say(n.sum() == 40 == kl["examples"] and abs((n * mean)[some].sum() / 40 - kl["total"]) < 1e-12 * kl["total"] and
+    np.isnan(mean[~some]).all(), "the classes' totals make the total")
+# the variance of all = within classes + between them
+within, between = (n * (n - 1) * se**2)[n > 1].sum(), (n * (mean - kl["total"])**2)[some].sum()
+say(abs((within + between) / (40 * 39) - kl["total_stderr"]**2) < 1e-9 * kl["total_stderr"]**2, "and their errors its error")
 x = h5py.File("ref/samples/step-00000060.h5")
 say(x["x"].shape == (20, 8, 8, 3) and x["x"][:].min() >= 0 and x["x"][:].max() <= 255 and
     x["x"][:].std() > 10, "samples are in the range of the data")
@@ -127,6 +139,6 @@ while read -r good words; do
   test "$good" = holds
   ok $? "$words"
 done < said
-test "$(wc -l < said)" = 9
+test "$(wc -l < said)" = 11
 ok $? "all numbers looked at"
 done_testing

@@ -49,6 +49,7 @@ typedef struct {
   double eps_sq;   /* sum of epshat^2, unclipped; of estimates alone */
   double weight;   /* of vb in the total: 1 / chance of t in its stratum */
   int64_t t;
+  int32_t label;  /* -1: none */
 } answer;
 
 /* One sweep over examples x strata. */
@@ -385,7 +386,7 @@ static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block
   dx_objective_noise(o, g, t, x0, eps, xt);
   s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
   for (int64_t i = 0; i < g; i++)
-    out[i] = (answer){.weight = weight[i], .eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
+    out[i] = (answer){.weight = weight[i], .label = s->label ? s->label[at + i] : -1, .eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
   if (log_var) dx_objective_log_var(o, g, t, x0hat, log_var);
   dx_objective_x0(o, g, t, xt, x0hat, x0hat);
   for (int64_t i = 0; i < g; i++)
@@ -665,6 +666,7 @@ typedef struct {
   double *mse, *x0, *variance; /* (T) sums */
   double *running;        /* (grain) totals of the block's examples */
   moments prior, total;
+  moments *of_class;      /* (classes) */
 } tally;
 
 static void fold_terms(void *ctx, int64_t e, int64_t k, const answer *a)
@@ -684,12 +686,15 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const answer *a)
   y->variance[row] += a->variance;
   y->x0[row] += x0_mse;
   y->mse[row] += x0_mse * p->abar[row] / p->nbar[row]; /* of epshat from the clipped x0hat */
-  if (k == y->strata - 1) moments_add(&y->total, *total);
+  if (k < y->strata - 1) return;
+  moments_add(&y->total, *total);
+  if (a->label >= 0) moments_add(&y->of_class[a->label], *total);
 }
 
-static dx_error *create_result(int64_t T, dx_evaluation *out)
+static dx_error *create_result(int64_t T, int64_t classes, dx_evaluation *out)
 {
-  *out = (dx_evaluation){.timesteps = T, .memory = calloc(DX_EVALUATION_ROWS * (size_t)T, sizeof(double))};
+  *out = (dx_evaluation){.timesteps = T, .classes = classes,
+                         .memory = calloc((size_t)dx_evaluation_numbers(T, classes), sizeof(double))};
   if (!out->memory) return DX_FAIL(INTERNAL, "no memory for the terms of the bound");
   out->vb = out->memory;
   out->vb_stderr = out->vb + T;
@@ -697,6 +702,9 @@ static dx_error *create_result(int64_t T, dx_evaluation *out)
   out->x0_mse = out->mse + T;
   out->count = out->x0_mse + T;
   out->variance = out->count + T;
+  out->class_count = out->variance + T;
+  out->class_total = out->class_count + classes;
+  out->class_stderr = out->class_total + classes;
   return NULL;
 }
 
@@ -711,6 +719,11 @@ static void finish(const tally *y, dx_evaluation *out)
     out->x0_mse[i] = n > 0 ? y->x0[i] / n : NAN;
     out->count[i] = n;
     out->variance[i] = n > 0 ? y->variance[i] / n : NAN;
+  }
+  for (int64_t i = 0; i < out->classes; i++) {
+    out->class_count[i] = (double)y->of_class[i].n;
+    out->class_total[i] = moments_mean(&y->of_class[i]);
+    out->class_stderr[i] = moments_stderr(&y->of_class[i]);
   }
   out->head.prior = moments_mean(&y->prior);
   out->head.prior_stderr = moments_stderr(&y->prior);
@@ -730,7 +743,8 @@ static dx_error *create_tally(tally *y, dx_problem *p, int64_t K, const plan *q)
   y->x0 = calloc(T, sizeof *y->x0);
   y->variance = calloc(T, sizeof *y->variance);
   y->running = calloc((size_t)y->grain, sizeof *y->running);
-  return y->vb && y->mse && y->x0 && y->variance && y->running ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
+  y->of_class = calloc((size_t)p->info->classes + 1, sizeof *y->of_class);
+  return y->vb && y->mse && y->x0 && y->variance && y->running && y->of_class ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
 }
 
 static void destroy_tally(tally *y)
@@ -740,6 +754,7 @@ static void destroy_tally(tally *y)
   free(y->x0);
   free(y->variance);
   free(y->running);
+  free(y->of_class);
 }
 
 /* The bound of N examples of a split, with that variance of the decoder.  Collective */
@@ -795,7 +810,7 @@ dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, boo
   *out = (dx_evaluation){0};
   DX_TRY(dx_evaluation_possible(p));
   err = create_tally(&y, p, K, &q);
-  if (!err) err = create_result(p->process.timesteps, out);
+  if (!err) err = create_result(p->process.timesteps, p->info->classes, out);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, estimate_variance(p, w, p->spec->evaluate.clip, &wait));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor)));

@@ -21,15 +21,23 @@ typedef struct {
   double strata_gain;      /* of neyman strata: variance with as many strata cut at squares / with these, by the pilot; else NaN */
 } dx_evaluation_head;
 
-enum { DX_EVALUATION_ROWS = 6 };
+enum { DX_EVALUATION_ROWS = 6, DX_EVALUATION_CLASS_ROWS = 3 };
 
 typedef struct {
   dx_evaluation_head head;
   int64_t timesteps;
   /* (T) each; NaN where count is 0 */
   double *vb, *vb_stderr, *mse, *x0_mse, *count, *variance;
-  double *memory; /* owns them: DX_EVALUATION_ROWS x T doubles in the order above */
+  /* (classes) each, 0 without labels: the examples of each class, the mean of their totals (NaN without any) and its stderr */
+  int64_t classes;
+  double *class_count, *class_total, *class_stderr;
+  double *memory; /* owns them: dx_evaluation_numbers doubles in the order above */
 } dx_evaluation;
+
+static inline int64_t dx_evaluation_numbers(int64_t timesteps, int64_t classes)
+{
+  return DX_EVALUATION_ROWS * timesteps + DX_EVALUATION_CLASS_ROWS * classes;
+}
 
 void dx_evaluation_free(dx_evaluation *e);
 

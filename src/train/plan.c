@@ -104,7 +104,7 @@ static double disk_bytes(const dx_problem *p)
 
   return (double)(s->run.keep + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
          2 * steps / (double)s->train.by_t_every * T * 32 +
-         3 * (double)times(s->evaluate.every, s->train.steps) * T * 8 * DX_EVALUATION_ROWS +
+         3 * (double)times(s->evaluate.every, s->train.steps) * 8 * (double)dx_evaluation_numbers(p->process.timesteps, p->info->classes) +
          (double)times(s->sample.every, s->train.steps) * (double)s->sample.count * (double)p->dim * 4 *
          (double)(2 + s->sample.trajectory);
 }

@@ -111,7 +111,7 @@ static dx_record *create(const dx_problem *p, const char *folder)
   snprintf(r->folder, sizeof r->folder, "%s", folder);
   r->table[TRAIN].size = sizeof(dx_train_row);
   r->table[BY_T].size = 8 + 4 * T * 8;
-  r->table[KL].size = sizeof(dx_evaluation_head) + DX_EVALUATION_ROWS * T * 8;
+  r->table[KL].size = sizeof(dx_evaluation_head) + (size_t)dx_evaluation_numbers((int64_t)T, p->info->classes) * 8;
   r->table[SESSION].size = sizeof(session);
   r->table[MARK].size = sizeof(mark);
   return r;
@@ -223,7 +223,7 @@ dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e)
 
   if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
   memcpy(row, &e->head, sizeof e->head);
-  memcpy(row + sizeof e->head, e->memory, DX_EVALUATION_ROWS * (size_t)e->timesteps * 8);
+  memcpy(row + sizeof e->head, e->memory, (size_t)dx_evaluation_numbers(e->timesteps, e->classes) * 8);
   err = add_row(r, KL, row);
   free(row);
   return err;
@@ -273,17 +273,18 @@ static void copy_column(const table *t, const column *c, double *out)
   }
 }
 
+/* T 0: not by t, but a matrix even where width is 1. */
 static dx_error *write_column(dx_h5 *f, const dx_record *r, const column *c, int64_t T)
 {
   const table *const t = &r->table[c->kind];
-  const dx_h5_info info = {.type = c->type, .rank = c->width > 1 ? 2 : 1, .dim = {t->n, c->width}};
+  const dx_h5_info info = {.type = c->type, .rank = c->width > 1 || T == 0 ? 2 : 1, .dim = {t->n, c->width}};
   double *const data = malloc((size_t)(t->n * c->width) * 8 + 1);
   char scale[32];
   dx_error *err;
 
   if (!data) return DX_FAIL(INTERNAL, "no memory for the record");
   copy_column(t, c, data);
-  if (c->type == DX_H5_I64 && c->width > 1) /* counts: doubles in memory, whole numbers in the file */
+  if (c->type == DX_H5_I64 && info.rank > 1) /* counts: doubles in memory, whole numbers in the file */
     for (int64_t i = 0; i < t->n * c->width; i++) {
       const int64_t whole = (int64_t)data[i];
 
@@ -350,6 +351,24 @@ static dx_error *write_by_t(dx_h5 *f, const dx_record *r)
 /* nats -> bits/dim */
 static double bits(const dx_problem *p) { return 1 / ((double)p->dim * 0.69314718055994530942); }
 
+/* Of data with labels: which classes cost more. */
+static dx_error *write_classes(dx_h5 *f, const dx_record *r)
+{
+  const int64_t K = r->problem->info->classes;
+  const size_t at = sizeof(dx_evaluation_head) + (size_t)DX_EVALUATION_ROWS * (size_t)r->problem->process.timesteps * 8, K8 = (size_t)K * 8;
+  const double b = bits(r->problem);
+  const column columns[] = {
+    {KL, "/kl/class_count", "examples", "examples of each class", at, K, DX_H5_I64, 1},
+    {KL, "/kl/class_total", "nats", "the bound of each class: mean over its examples", at + K8, K, DX_H5_F64, 1},
+    {KL, "/kl/class_total_stderr", "nats", "standard error of class_total", at + 2 * K8, K, DX_H5_F64, 1},
+    {KL, "/kl/class_total_bits", "bits/dim", "the bound of each class", at + K8, K, DX_H5_F64, b},
+    {KL, "/kl/class_total_stderr_bits", "bits/dim", "standard error of class_total", at + 2 * K8, K, DX_H5_F64, b},
+  };
+
+  for (int i = 0; K > 0 && i < COUNT(columns); i++) DX_TRY(write_column(f, r, &columns[i], 0));
+  return NULL;
+}
+
 static dx_error *write_kl(dx_h5 *f, const dx_record *r)
 {
   const int64_t T = r->problem->process.timesteps;
@@ -394,7 +413,8 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
     {KL, "/kl/vb_stderr_bits", "bits/dim", "standard error of vb", at + T8, T, DX_H5_F64, b},
   };
 
-  return write_columns(f, r, columns, COUNT(columns));
+  DX_TRY(write_columns(f, r, columns, COUNT(columns)));
+  return write_classes(f, r);
 }
 
 static dx_error *write_scale(dx_h5 *f, const dx_record *r, const char *path)
