@@ -75,13 +75,13 @@ def main(arguments):
     a = p.parse_args(arguments)
     figure.check_out(a.out)
     profiles = [read(path) for path in a.runs]
-    names = a.labels.split(",") if a.labels else a.runs
+    names = record.given_names(a.labels, len(profiles)) or a.runs
     fig, axes = figure.panels(len(profiles), 2, size=(3.8, 3.0))
     for i, (roof, rows) in enumerate(profiles):
         draw_kinds(axes[2 * i], rows)
         draw_roof(axes[2 * i + 1], roof, rows)
         if len(profiles) > 1:
-            axes[2 * i].set_title(f"Where the time goes: {figure.plain(names[i]) if i < len(names) else ''}")
+            axes[2 * i].set_title(f"Where the time goes: {figure.plain(names[i])}")
     figure.save(fig, a.out, a.dpi)
 
 

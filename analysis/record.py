@@ -321,14 +321,19 @@ def open_record(run):
     return Record(record_path(run))
 
 
+def given_names(labels, count):
+    """The names in A,B,..., one for each run; None where there are none."""
+    names = labels.split(",") if labels else None
+    if names and len(names) != count:
+        raise RecordError("--labels", f"{len(names)} names for {count} runs", USAGE)
+    return names
+
+
 def open_records(runs, labels=None):
     """Records with labels that tell them apart: the name, else the folder, else the path."""
     records = [open_record(r) for r in runs]
-    if labels:
-        names = labels.split(",")
-        if len(names) != len(records):
-            raise RecordError("--labels", f"{len(names)} names for {len(records)} runs", USAGE)
-    else:
+    names = given_names(labels, len(records))
+    if not names:
         paths = [r.folder for r in records]
         choices = ([r.name for r in records], [os.path.basename(os.path.abspath(p)) for p in paths], list(runs),
                    [f"{r} ({i + 1})" for i, r in enumerate(runs)])

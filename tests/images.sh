@@ -85,15 +85,17 @@ if "${PYTHON:-python3}" -c 'import h5py, matplotlib' 2>/dev/null; then
     { echo nonsense >other.csv; "${PYTHON:-python3}" "$top/analysis/profile.py" other.csv -o other.svg >other.log 2>&1; test $? = 5; } &&
     grep -q 'other.csv: not a profile that diffx wrote' other.log
   bad=$?
+  ok $bad "it is drawn"
+  test $bad = 0 || show roof.log other.log
   "${PYTHON:-python3}" "$top/analysis/by_class.py" ref plain --labels ref,plain -o classes.svg --csv classes.csv >classes.log 2>&1 &&
     test "$(grep -c '^ref,60,' classes.csv)" -gt 2 && { "${PYTHON:-python3}" "$top/analysis/by_class.py" watched -o x.svg >other.log 2>&1; test $? = 5; } &&
     grep -q 'no evaluation in this record' other.log
-  ok $? "classes are drawn"
-  ok $bad "it is drawn"
-  test $bad = 0 || show roof.log other.log
+  bad=$?
+  ok $bad "classes are drawn"
+  test $bad = 0 || show classes.log other.log
 else
-  ok 0 "classes are drawn # SKIP no h5py and matplotlib here"
   ok 0 "it is drawn # SKIP no h5py and matplotlib here"
+  ok 0 "classes are drawn # SKIP no h5py and matplotlib here"
 fi
 
 if ! "${PYTHON:-python3}" -c 'import h5py, numpy' 2>/dev/null; then

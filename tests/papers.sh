@@ -8,7 +8,7 @@ bad=$?
 ok $bad "a set of CIFAR-10's shape"
 test $bad = 0 || show make.log
 
-# FILE PARAMETERS: what --dry-run counts; 35.7 million is the paper's own figure, 52.5 that of Nichol and Dhariwal's program
+# FILE PARAMETERS: what --dry-run counts; 35.7 million is the paper's own figure, the others stand here against change
 while read -r file parameters; do
   "$diffx" "$papers/$file.yaml" --dry-run data.file=set.h5 >"$file.plan" 2>&1 && grep -q "^parameters  *$parameters$" "$file.plan"
   bad=$?
