@@ -11,7 +11,7 @@
 
 static void print(const dx_problem *p, const dx_evaluation *e)
 {
-  const double bits = 1 / ((double)p->dim * 0.69314718055994530942);
+  const double bits = dx_problem_bits(p);
   const dx_evaluation_head *const h = &e->head;
 
   printf("%-10s %14s %12s %14s %12s\n", "term", "nats", "+-", "bits/dim", "+-");
@@ -36,7 +36,7 @@ static void print(const dx_problem *p, const dx_evaluation *e)
 /* Where the data have labels, the bound of each class. */
 static void print_classes(const dx_problem *p, const dx_evaluation *e)
 {
-  const double bits = 1 / ((double)p->dim * 0.69314718055994530942);
+  const double bits = dx_problem_bits(p);
 
   if (e->classes == 0 || e->classes > 100) return;
   printf("%-10s %14s %12s %14s %12s\n", "class", "nats", "+-", "bits/dim", "examples");

@@ -18,7 +18,7 @@ static dx_profile_row *row_of(dx_profile *p, const dx_profile_row *r)
   return &p->row[p->rows++];
 }
 
-static void add(dx_profile *p, const dx_profile_row *r)
+void dx_profile_add(dx_profile *p, const dx_profile_row *r)
 {
   dx_profile_row *const to = row_of(p, r);
 
@@ -37,11 +37,5 @@ void dx_profile_end(dx_profile *p, dx_profile_row call, double begin)
   if (!p) return;
   call.calls = 1;
   call.seconds = dx_clock() - begin;
-  add(p, &call);
-}
-
-void dx_profile_add(dx_profile *sum, const dx_profile *p)
-{
-  for (int i = 0; i < p->rows; i++) add(sum, &p->row[i]);
-  sum->lost += p->lost;
+  dx_profile_add(p, &call);
 }

@@ -12,7 +12,7 @@ typedef struct {
   bool backward;
   int64_t at;        /* where the layer's parameters begin in the vector; -1: the whole pass */
   double flops;      /* of the direct method: a faster one may exceed the machine's */
-  double bytes;      /* each input and output once */
+  double bytes;      /* each input and output once, of each product or pass that the layer's work consists of */
   int64_t calls;
   double seconds;
 } dx_profile_row;
@@ -28,6 +28,6 @@ typedef struct {
 double dx_profile_begin(const dx_profile *p);
 /* Adds the call that ends now; its calls and seconds are filled in here. */
 void dx_profile_end(dx_profile *p, dx_profile_row call, double begin);
-/* Adds the rows of another. */
-void dx_profile_add(dx_profile *sum, const dx_profile *p);
+/* Adds a row, of calls that have ended. */
+void dx_profile_add(dx_profile *p, const dx_profile_row *r);
 #endif

@@ -126,8 +126,9 @@ static void forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x,
   dx_arena_release(p->work, mark);
 }
 
-/* passes: over all of x or something as large. Forward reads it for the mean, for the squares, and to write y;
-   backward reads x and gy twice and writes gx. What is asked for is memory, so operations do not count. */
+/* passes: over all of x or something as large. Forward reads x for the mean, for the squares, and to write y;
+   backward reads x and gy and writes over gy, then reads both again to write gx. What is asked for is memory, so
+   operations do not count. */
 static void tell(const dx_norm *l, const dx_pass *p, dx_shape s, int passes, bool backward, double begin)
 {
   dx_profile_end(p->profile, (dx_profile_row){.kind = l->kind == DX_NORM_SILU ? "norm silu" : "norm", .backward = backward,

@@ -386,7 +386,8 @@ static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block
   dx_objective_noise(o, g, t, x0, eps, xt);
   s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
   for (int64_t i = 0; i < g; i++)
-    out[i] = (answer){.weight = weight[i], .label = s->label ? s->label[at + i] : -1, .eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
+    out[i] = (answer){.weight = weight[i], .label = s->label ? s->label[at + i] : -1,
+                      .eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
   if (log_var) dx_objective_log_var(o, g, t, x0hat, log_var);
   dx_objective_x0(o, g, t, xt, x0hat, x0hat);
   for (int64_t i = 0; i < g; i++)
@@ -744,7 +745,8 @@ static dx_error *create_tally(tally *y, dx_problem *p, int64_t K, const plan *q)
   y->variance = calloc(T, sizeof *y->variance);
   y->running = calloc((size_t)y->grain, sizeof *y->running);
   y->of_class = calloc((size_t)p->info->classes + 1, sizeof *y->of_class);
-  return y->vb && y->mse && y->x0 && y->variance && y->running && y->of_class ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
+  return y->vb && y->mse && y->x0 && y->variance && y->running && y->of_class ? NULL
+                                                                               : DX_FAIL(INTERNAL, "no memory for an evaluation");
 }
 
 static void destroy_tally(tally *y)

@@ -133,6 +133,7 @@ static dx_profile_row whole(bool backward) { return (dx_profile_row){.kind = "pa
 
 dx_error *dx_net_watch(dx_net *n)
 {
+  assert(!n->profile);
   n->profile = calloc((size_t)n->team->threads + 1, sizeof *n->profile);
   return n->profile ? NULL : DX_FAIL(INTERNAL, "no memory for a profile");
 }
@@ -143,7 +144,10 @@ const dx_profile *dx_net_profile(dx_net *n)
   dx_profile *const sum = &n->profile[n->team->threads];
 
   *sum = (dx_profile){0};
-  for (int i = 0; i < n->team->threads; i++) dx_profile_add(sum, &n->profile[i]);
+  for (int i = 0; i < n->team->threads; i++) {
+    for (int k = 0; k < n->profile[i].rows; k++) dx_profile_add(sum, &n->profile[i].row[k]);
+    sum->lost += n->profile[i].lost;
+  }
   return sum;
 }
 

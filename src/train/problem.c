@@ -82,6 +82,8 @@ void dx_problem_destroy(dx_problem *p)
   free(p);
 }
 
+double dx_problem_bits(const dx_problem *p) { return 1 / ((double)p->dim * DX_LN2); }
+
 const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net_params(p->net) : NULL; }
 
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }

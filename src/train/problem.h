@@ -26,6 +26,8 @@ typedef struct {
 dx_error *dx_problem_create(const dx_team *team, const dx_spec *spec, dx_problem **out) DX_MUST_CHECK;
 void dx_problem_destroy(dx_problem *p); /* Collective; NULL is fine */
 
+/* What nats of an example are multiplied with to be bits per dimension. */
+double dx_problem_bits(const dx_problem *p);
 /* What the data ask of the model. */
 dx_model_spec dx_problem_model(const dx_problem *p);
 /* The network's parameters; NULL with the exact predictor. */

@@ -86,13 +86,6 @@ dx_error *dx_roof_measure(const dx_team *team, dx_roof *out)
   return NULL;
 }
 
-double dx_roof_seconds(const dx_roof *roof, double flops, double bytes)
-{
-  const double cores = flops / roof->flops, memory = bytes / roof->bytes;
-
-  return cores > memory ? cores : memory;
-}
-
 /* --- the report ---------------------------------------------------------------------------- */
 
 static bool is_pass(const dx_profile_row *r) { return r->at < 0; }
@@ -119,16 +112,16 @@ static dx_profile *by_kind(const dx_profile *p)
 
   if (!kinds) return NULL;
   for (int i = 0; i < p->rows; i++) {
-    dx_profile one = {.rows = 1, .row = {p->row[i]}};
+    dx_profile_row r = p->row[i];
 
-    if (is_pass(&p->row[i])) continue;
-    one.row[0].at = 0;
-    dx_profile_add(kinds, &one);
+    if (is_pass(&r)) continue;
+    r.at = 0; /* one for all layers */
+    dx_profile_add(kinds, &r);
   }
   for (int backward = 0; backward < 2; backward++) {
-    const dx_profile one = {.rows = 1, .row = {rest_of(p, backward)}};
+    const dx_profile_row rest = rest_of(p, backward);
 
-    dx_profile_add(kinds, &one);
+    dx_profile_add(kinds, &rest);
   }
   return kinds;
 }
@@ -153,9 +146,12 @@ static void name_of(const dx_params *p, int64_t at, char name[64])
     }
 }
 
+/* The time that the roof allows / the time taken. */
 static double share_of_roof(const dx_roof *roof, const dx_profile_row *r)
 {
-  return r->seconds > 0 ? dx_roof_seconds(roof, r->flops, r->bytes) / r->seconds : 0;
+  const double cores = r->flops / roof->flops, memory = r->bytes / roof->bytes;
+
+  return r->seconds > 0 ? (cores > memory ? cores : memory) / r->seconds : 0;
 }
 
 static double all_seconds(const dx_profile *p)

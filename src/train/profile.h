@@ -14,8 +14,6 @@ typedef struct { double flops, bytes; } dx_roof; /* per second and thread */
 
 /* About half a second. Best called by all ranks at once.  Local */
 dx_error *dx_roof_measure(const dx_team *team, dx_roof *out) DX_MUST_CHECK;
-/* What a call can reach at best, in seconds. */
-double dx_roof_seconds(const dx_roof *roof, double flops, double bytes);
 
 typedef struct {
   const dx_profile *sum;    /* of this rank's threads */

@@ -348,15 +348,12 @@ static dx_error *write_by_t(dx_h5 *f, const dx_record *r)
   return write_columns(f, r, columns, COUNT(columns));
 }
 
-/* nats -> bits/dim */
-static double bits(const dx_problem *p) { return 1 / ((double)p->dim * 0.69314718055994530942); }
-
 /* Of data with labels: which classes cost more. */
 static dx_error *write_classes(dx_h5 *f, const dx_record *r)
 {
   const int64_t K = r->problem->info->classes;
   const size_t at = sizeof(dx_evaluation_head) + (size_t)DX_EVALUATION_ROWS * (size_t)r->problem->process.timesteps * 8, K8 = (size_t)K * 8;
-  const double b = bits(r->problem);
+  const double b = dx_problem_bits(r->problem);
   const column columns[] = {
     {KL, "/kl/class_count", "examples", "examples of each class", at, K, DX_H5_I64, 1},
     {KL, "/kl/class_total", "nats", "the bound of each class: mean over its examples", at + K8, K, DX_H5_F64, 1},
@@ -373,7 +370,7 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
 {
   const int64_t T = r->problem->process.timesteps;
   const size_t T8 = (size_t)T * 8, at = sizeof(dx_evaluation_head);
-  const double b = bits(r->problem);
+  const double b = dx_problem_bits(r->problem);
   const column columns[] = {
     {KL, "/kl/step", "step", "step of the evaluation", HEAD(step), 1, DX_H5_I64, 1},
     {KL, "/kl/examples", "examples", "examples of the test split", HEAD(examples), 1, DX_H5_I64, 1},

@@ -254,7 +254,7 @@ static bool stopping(void *ctx)
 
 static dx_error *record_evaluation(run *r, const dx_evaluation *e)
 {
-  const double bits = 1 / ((double)r->problem->dim * 0.69314718055994530942);
+  const double bits = dx_problem_bits(r->problem);
 
   dx_log_say(r->team->log, DX_LOG_INFO,
              "step %lld: bound %.4f +- %.4f bits/dim (prior %.2e, decoder %.4f) over %lld test examples",
