@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 enum { ALIGN = 64 };
 
 static size_t round_up(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
@@ -13,7 +15,7 @@ static size_t round_up(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 dx_error *dx_arena_create(size_t size, dx_arena *a)
 {
   size = round_up(size ? size : 1);
-  *a = (dx_arena){.base = aligned_alloc(ALIGN, size), .size = size};
+  *a = (dx_arena){.base = dx_memory(size), .size = size};
   if (!a->base) return DX_FAIL(INTERNAL, "no memory for a workspace of %zu bytes", size);
   return NULL;
 }

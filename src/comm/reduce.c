@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+
 /* A subtree's sum and where it stands. */
 typedef struct { dx_node node; float *sum; } piece;
 
@@ -119,7 +121,7 @@ void dx_reduce_rest(dx_reduce *r)
 
 static float *vector(int64_t n)
 {
-  return aligned_alloc(64, ((size_t)(n ? n : 1) * sizeof(float) + 63) / 64 * 64);
+  return dx_memory((size_t)n * sizeof(float));
 }
 
 static dx_error *no_memory(const dx_reduce *r)

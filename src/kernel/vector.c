@@ -6,7 +6,12 @@
 
 #include "base/math.h"
 
-/* ---- gemm: a block of C stays in registers over a run of k --------------------------------- */
+/* ---- gemm: a block of C stays in registers over a run of k ---------------------------------
+
+   A B without gaps is a panel of packed weights (nn/panels.h), and what stands behind it in memory is the panel that
+   the next call reads: too much for the caches and read once, it must be asked for before it is needed. */
+
+enum { LINE = 16 }; /* floats of a line of the cache */
 
 typedef struct {
   int64_t k;
@@ -15,6 +20,7 @@ typedef struct {
   const float *bias;
   int64_t ras, cas, rb, rc;
   dx_gemm_mode mode;
+  const float *next; /* fetched ahead while the first rows are computed; NULL: nothing */
   mask last; /* lanes of the last vector, where it is short */
 } block;
 
@@ -23,7 +29,7 @@ typedef struct {
 INLINE void run_block(const block *q, int rows, int vecs, int tail)
 {
   vec acc[ROWS][VECS], row_of_b[VECS];
-  const float *a = q->a, *b = q->b;
+  const float *a = q->a, *b = q->b, *next = q->next;
   const int64_t ras = q->ras, cas = q->cas, rb = q->rb;
 
   UNROLL
@@ -39,6 +45,11 @@ INLINE void run_block(const block *q, int rows, int vecs, int tail)
   for (int64_t left = q->k, run = DX_GEMM_RUN; ; left -= run) {
     if (left < run) run = left;
     for (int64_t l = 0; l < run; l++, a += cas, b += rb) {
+      if (next) {
+        UNROLL
+        for (int v = 0; v < vecs * W; v += LINE) __builtin_prefetch(next + v, 0, 2);
+        next += rb;
+      }
       UNROLL
       for (int v = 0; v < vecs; v++) row_of_b[v] = get(tail && v == vecs - 1, q->last, b + v * W);
       UNROLL
@@ -69,7 +80,10 @@ INLINE void run_block(const block *q, int rows, int vecs, int tail)
 /* All m rows of one strip of columns. */
 INLINE void run_strip(block q, int64_t m, int vecs, int tail)
 {
-  for (; m >= ROWS; m -= ROWS, q.a += ROWS * q.ras, q.c += ROWS * q.rc) run_block(&q, ROWS, vecs, tail);
+  for (; m >= ROWS; m -= ROWS, q.a += ROWS * q.ras, q.c += ROWS * q.rc) {
+    run_block(&q, ROWS, vecs, tail);
+    q.next = NULL;
+  }
   if (ROWS > 8 && m >= 8) {
     run_block(&q, 8, vecs, tail);
     q.a += 8 * q.ras, q.c += 8 * q.rc, m -= 8;
@@ -94,10 +108,11 @@ static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, i
                  int64_t rb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   block q = {.k = k, .a = a, .b = b, .c = c, .bias = bias, .ras = ras, .cas = cas, .rb = rb, .rc = rc,
-             .mode = mode, .last = first_lanes(n % W)};
+             .mode = mode, .next = rb == n ? b + k * n : NULL, .last = first_lanes(n % W)};
 
   for (; n >= VECS * W; n -= VECS * W, q.b += VECS * W, q.c += VECS * W) {
     strip_full(&q, m);
+    if (q.next) q.next += VECS * W;
     if (bias) q.bias += VECS * W;
   }
   if (n > W) strip_tail(&q, m);

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "comm/reduce.h"
 
 /* What one thread needs for its passes. */
@@ -89,7 +90,7 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
   const size_t need = dx_net_bytes(n, kind, B), packed = (size_t)dx_net_packed(n) * sizeof(float);
 
   if (need == 0) return DX_FAIL(INTERNAL, "no memory to measure a network");
-  if (!n->packed) n->packed = aligned_alloc(64, (packed + 64) / 64 * 64);
+  if (!n->packed) n->packed = dx_memory(packed);
   if (!n->packed) return DX_FAIL(INTERNAL, "no memory for packed weights of %zu bytes", packed);
   for (int i = 0; i < n->team->threads; i++) {
     worker *const w = &n->worker[i];

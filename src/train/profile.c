@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "io/file.h"
 #include "nn/panels.h"
 
@@ -22,7 +23,7 @@ static const double TRY_SECONDS = 0.06;
 
 static float *ones(int64_t n)
 {
-  float *const x = aligned_alloc(64, (size_t)n * sizeof *x);
+  float *const x = dx_memory((size_t)n * sizeof *x);
 
   for (int64_t i = 0; x && i < n; i++) x[i] = 1;
   return x;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/math.h"
+#include "base/memory.h"
 #include "base/random.h"
 #include "io/h5.h"
 #include "io/picture.h"
@@ -163,7 +164,7 @@ static dx_error *create(drawing *d, dx_problem *p, const float *w)
   if (!d->plan || !d->shot || !d->x || !d->shots || !d->buffer)
     return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
   for (int i = 0; i < p->team->threads; i++)
-    if (!(d->buffer[i] = aligned_alloc(64, buffer)))
+    if (!(d->buffer[i] = dx_memory(buffer)))
       return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
   d->steps = p->spec->sampler->plan(p->spec->sampler_config, &p->process, d->plan);
   for (int64_t i = 0; i < K; i++) d->shot[i] = d->steps - steps_left(d->steps, K, i);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/random.h"
 #include "base/tree.h"
 #include "comm/reduce.h"
@@ -62,9 +63,9 @@ static int64_t examples(const dx_trainer *t) { return (t->last - t->first) * t->
 
 static float *floats(int64_t n)
 {
-  float *const p = aligned_alloc(64, ((size_t)(n ? n : 1) * sizeof(float) + 63) / 64 * 64);
+  float *const p = dx_memory((size_t)n * sizeof(float));
 
-  if (p) memset(p, 0, ((size_t)(n ? n : 1) * sizeof(float) + 63) / 64 * 64);
+  if (p) memset(p, 0, (size_t)n * sizeof(float));
   return p;
 }
 

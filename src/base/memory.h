@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/memory.h - large arrays of numbers. */
+#ifndef DX_BASE_MEMORY_H
+#define DX_BASE_MEMORY_H
+#include <stddef.h>
+
+/* At least that many bytes, 64-byte aligned, not set; NULL where there is no memory. Large ones stand on huge pages
+   where the system has them: with pages of 4 KiB a product that reads megabytes of weights once waits for their
+   addresses. Give back by free.  Local */
+void *dx_memory(size_t bytes);
+#endif
