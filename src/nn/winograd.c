@@ -33,22 +33,18 @@ static float *backward_u(const dx_conv *l, const float *packed)
   return (float *)packed + l->packed + dx_winograd_packed(l) / 2;
 }
 
-/* U of `outs` output channels x `ins` input channels from (o, c) on: a square that fits into the cache
-   goes from there to both of its places. */
+/* U of `outs` output channels x `ins` input channels from (o, c) on, into its place for either direction: the weights
+   are turned, for there are four times as many numbers in U. */
 static void pack_square(const dx_conv *l, const dx_kernels *k, const float *w, float *packed, int64_t o, int64_t outs,
                         int64_t c, int64_t ins)
 {
-  enum { SLICE = PANEL * PANEL + 16 };
-  float u[SLICES * SLICE];
+  float *const to = forward_u(l, packed) + o * l->in + c * outs, *const back = backward_u(l, packed) + c * l->out + o * ins;
+  float turned[PANEL * 9 * PANEL];
 
-  for (int64_t i = 0; i < outs; i++) k->winograd_u(ins, w + (o + i) * 9 * l->in + c, l->in, u + i * ins, SLICE);
-  for (int64_t i = 0; i < SLICES; i++) {
-    float *const to = forward_u(l, packed) + i * weights_of(l) + o * l->in + c * outs;
-    float *const back = backward_u(l, packed) + i * weights_of(l) + c * l->out + o * ins;
-
-    k->transpose(outs, ins, u + i * SLICE, ins, to, outs);
-    memcpy(back, u + i * SLICE, (size_t)(outs * ins) * sizeof *back);
-  }
+  for (int64_t tap = 0; tap < 9; tap++)
+    k->transpose(outs, ins, w + o * 9 * l->in + tap * l->in + c, 9 * l->in, turned + tap * outs, 9 * outs);
+  for (int64_t i = 0; i < ins; i++) k->winograd_u(outs, turned + i * 9 * outs, outs, to + i * outs, weights_of(l));
+  for (int64_t i = 0; i < outs; i++) k->winograd_u(ins, w + (o + i) * 9 * l->in + c, l->in, back + i * ins, weights_of(l));
 }
 
 void dx_winograd_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed)
