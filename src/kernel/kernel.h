@@ -55,6 +55,9 @@ typedef enum {
 
 /* Products that gemm adds up at a stretch: the rounding of longer sums would grow with their root. */
 enum { DX_GEMM_RUN = 128 };
+/* A B of that many columns without gaps is a panel of packed weights (nn/panels.h): gemm asks for what stands behind it
+   in memory, which the next call reads. */
+enum { DX_PANEL = 32 };
 
 /* Lanes of sums over long vectors: element i goes to lane i mod 16, each lane
    adds in order of i, then lanes l and l+8 are added, l and l+4, l+2, l+1. */

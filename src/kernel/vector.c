@@ -8,8 +8,8 @@
 
 /* ---- gemm: a block of C stays in registers over a run of k ---------------------------------
 
-   A B without gaps is a panel of packed weights (nn/panels.h), and what stands behind it in memory is the panel that
-   the next call reads: too much for the caches and read once, it must be asked for before it is needed. */
+   What stands behind a panel in memory is the panel that the next call reads: too much for the caches and read once, it
+   must be asked for before it is needed. */
 
 enum { LINE = 16 }; /* floats of a line of the cache */
 
@@ -108,7 +108,7 @@ static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, i
                  int64_t rb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   block q = {.k = k, .a = a, .b = b, .c = c, .bias = bias, .ras = ras, .cas = cas, .rb = rb, .rc = rc,
-             .mode = mode, .next = rb == n ? b + k * n : NULL, .last = first_lanes(n % W)};
+             .mode = mode, .next = n == DX_PANEL && rb == n ? b + k * n : NULL, .last = first_lanes(n % W)};
 
   for (; n >= VECS * W; n -= VECS * W, q.b += VECS * W, q.c += VECS * W) {
     strip_full(&q, m);

@@ -8,7 +8,8 @@
      gv = P^T go    gP = go v^T    gS = P (gP - row sums of P gP)    gq = gS k / sqrt(d)    gk = gS^T q / sqrt(d)
 
    P is made for a block of rows (queries) at a time, which stays in cache, and again in backward:
-   no n x n numbers are kept anywhere. */
+   no n x n numbers are kept anywhere. The factor 1 / sqrt(d) goes into a copy of the block's q; k and v of a
+   head are turned once for the products with k^T and v^T. */
 #include "nn/attention.h"
 
 #include <math.h>
@@ -63,8 +64,22 @@ static int64_t rows_of(int64_t n)
   return rows < 32 ? (n < 32 ? n : 32) : rows < n ? rows : n;
 }
 
-/* Scratch of backward: blocks of P and its gradient; gradients of o, q, k, v; gn and one more sum. */
-typedef struct { float *p, *gp, *n, *go, *gq, *gk, *gv, *gn, *more; } work;
+/* What one head needs: q of a block, scaled; k turned (d,n); a block of P. */
+typedef struct { float *q, *k, *p; } one_head;
+
+static one_head take_head(const dx_attention *l, dx_shape s, dx_arena *a)
+{
+  const int64_t n = s.h * s.w, d = l->channels / l->heads;
+  one_head t;
+
+  t.q = dx_arena_floats(a, rows_of(n) * d);
+  t.k = dx_arena_floats(a, d * n);
+  t.p = dx_arena_floats(a, rows_of(n) * n);
+  return t;
+}
+
+/* Scratch of backward: v turned, and the gradient of a block of P; gradients of o, q, k, v; gn and one more sum. */
+typedef struct { one_head head; float *v, *gp, *n, *go, *gq, *gk, *gv, *gn, *more; } work;
 
 static float *take_norm(const dx_attention *l, dx_shape s, dx_arena *a)
 {
@@ -76,7 +91,8 @@ static work take(const dx_attention *l, dx_shape s, dx_arena *a)
   const int64_t n = s.h * s.w, all = dx_shape_count(s);
   work t;
 
-  t.p = dx_arena_floats(a, rows_of(n) * n);
+  t.head = take_head(l, s, a);
+  t.v = dx_arena_floats(a, n * (l->channels / l->heads));
   t.gp = dx_arena_floats(a, rows_of(n) * n);
   t.n = take_norm(l, s, a);
   t.gq = dx_arena_floats(a, all);
@@ -89,7 +105,6 @@ static work take(const dx_attention *l, dx_shape s, dx_arena *a)
 
 void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *forward, dx_arena *backward)
 {
-  const int64_t n = s.h * s.w;
   dx_attention_acts acts;
 
   if (l->recompute) place_qkvo(s, forward, &acts);
@@ -102,18 +117,25 @@ void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *forward, dx_
     dx_conv_work(&l->q, s, a);
     if (l->groups) dx_norm_work(&l->norm, a);
   }
-  dx_arena_floats(forward, rows_of(n) * n);
-  if (l->recompute) dx_arena_floats(backward, rows_of(n) * n);
+  take_head(l, s, forward);
+  if (l->recompute) take_head(l, s, backward);
 }
 
-/* Rows [first, first + rows) of P of one head of one example; q stands at row first. */
-static void weights(const dx_attention *l, const dx_kernels *kernel, int64_t rows, int64_t n, const float *q,
-                    const float *k, float *p)
+/* Keys or values of a head (n,d), rows c apart, turned. */
+static void turn(const dx_attention *l, const dx_kernels *kernel, int64_t n, const float *x, float *turned)
+{
+  kernel->transpose(n, l->channels / l->heads, x, l->channels, turned, n);
+}
+
+/* Rows [first, first + rows) of P of one head of one example, whose keys are turned; q stands at row first. */
+static void weights(const dx_attention *l, const dx_kernels *kernel, int64_t rows, int64_t n, const float *q, const one_head *t)
 {
   const int64_t c = l->channels, d = c / l->heads;
+  const float scale = (float)(1 / sqrt((double)d));
 
-  dx_gemm_blis(rows, n, d, (float)(1 / sqrt((double)d)), q, c, 1, k, 1, c, 0, p, n);
-  kernel->softmax(rows, n, p, n);
+  for (int64_t i = 0; i < rows; i++) kernel->mix(d, scale, q + i * c, 0, q + i * c, t->q + i * d);
+  kernel->gemm(rows, n, d, t->q, d, 1, t->k, n, t->p, n, NULL, DX_GEMM_SET);
+  kernel->softmax(rows, n, t->p, n);
 }
 
 /* What the heads cost: products of tokens with tokens, 2 forward and, with P computed again, 5 backward. */
@@ -135,16 +157,20 @@ static void attend(const dx_attention *l, const dx_pass *p, dx_shape s, const fl
   dx_conv_forward(&l->q, p, s, in, (dx_conv_base){0}, acts->q);
   dx_conv_forward(&l->k, p, s, in, (dx_conv_base){0}, acts->k);
   dx_conv_forward(&l->v, p, s, in, (dx_conv_base){0}, acts->v);
-  float *const prob = dx_arena_floats(p->work, rows * n);
+  const one_head t = take_head(l, s, p->work);
   const double begin = dx_profile_begin(p->profile);
   for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++)
-      for (int64_t i = 0; i < n; i += rows) {
-        const int64_t head = b * n * c + h * d, at = head + i * c, m = i + rows < n ? rows : n - i;
+    for (int64_t h = 0; h < l->heads; h++) {
+      const int64_t head = b * n * c + h * d;
 
-        weights(l, p->kernel, m, n, acts->q + at, acts->k + head, prob);
-        dx_gemm_blis(m, d, n, 1, prob, n, 1, acts->v + head, c, 1, 0, acts->o + at, c);
+      turn(l, p->kernel, n, acts->k + head, t.k);
+      for (int64_t i = 0; i < n; i += rows) {
+        const int64_t at = head + i * c, m = i + rows < n ? rows : n - i;
+
+        weights(l, p->kernel, m, n, acts->q + at, &t);
+        p->kernel->gemm(m, d, n, t.p, n, 1, acts->v + head, c, acts->o + at, c, NULL, DX_GEMM_SET);
       }
+    }
   tell(l, p, s, 2, false, begin);
   dx_arena_release(p->work, mark);
 }
@@ -164,20 +190,22 @@ void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, c
 }
 
 /* One block of queries of one head of one example, that stands `at` floats into all; the head's keys
-   stand at `head`. beta 0: the block is the head's first. */
+   stand at `head`. sum: SET where the block is the head's first, else ADD. */
 static void block_backward(const dx_attention *l, const dx_kernels *kernel, int64_t rows, int64_t n, int64_t at,
-                           int64_t head, const dx_attention_acts *acts, const work *t, float beta)
+                           int64_t head, const dx_attention_acts *acts, const work *t, dx_gemm_mode sum)
 {
   const int64_t c = l->channels, d = c / l->heads;
   const float scale = (float)(1 / sqrt((double)d));
-  const float *const q = acts->q + at, *const k = acts->k + head, *const v = acts->v + head, *const go = t->go + at;
+  const float *const go = t->go + at, *const prob = t->head.p;
+  float *const gq = t->gq + at;
 
-  weights(l, kernel, rows, n, q, k, t->p);
-  dx_gemm_blis(n, d, rows, 1, t->p, 1, n, go, c, 1, beta, t->gv + head, c);
-  dx_gemm_blis(rows, n, d, 1, go, c, 1, v, 1, c, 0, t->gp, n);
-  kernel->softmax_backward(rows, n, t->p, n, t->gp, n);
-  dx_gemm_blis(rows, d, n, scale, t->gp, n, 1, k, c, 1, 0, t->gq + at, c);
-  dx_gemm_blis(n, d, rows, scale, t->gp, 1, n, q, c, 1, beta, t->gk + head, c);
+  weights(l, kernel, rows, n, acts->q + at, &t->head);
+  kernel->gemm(n, d, rows, prob, 1, n, go, c, t->gv + head, c, NULL, sum);
+  kernel->gemm(rows, n, d, go, c, 1, t->v, n, t->gp, n, NULL, DX_GEMM_SET);
+  kernel->softmax_backward(rows, n, prob, n, t->gp, n);
+  kernel->gemm(rows, d, n, t->gp, n, 1, acts->k + head, c, gq, c, NULL, DX_GEMM_SET);
+  for (int64_t i = 0; i < rows; i++) kernel->mix(d, scale, gq + i * c, 0, gq + i * c, gq + i * c);
+  kernel->gemm(n, d, rows, t->gp, 1, n, t->head.q, d, t->gk + head, c, NULL, sum);
 }
 
 static void heads_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const dx_attention_acts *acts, const work *t)
@@ -186,12 +214,14 @@ static void heads_backward(const dx_attention *l, const dx_pass *p, dx_shape s, 
   const double begin = dx_profile_begin(p->profile);
 
   for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++)
-      for (int64_t i = 0; i < n; i += rows) {
-        const int64_t head = b * n * c + h * (c / l->heads);
+    for (int64_t h = 0; h < l->heads; h++) {
+      const int64_t head = b * n * c + h * (c / l->heads);
 
-        block_backward(l, p->kernel, i + rows < n ? rows : n - i, n, head + i * c, head, acts, t, i > 0);
-      }
+      turn(l, p->kernel, n, acts->k + head, t->head.k);
+      turn(l, p->kernel, n, acts->v + head, t->v);
+      for (int64_t i = 0; i < n; i += rows)
+        block_backward(l, p->kernel, i + rows < n ? rows : n - i, n, head + i * c, head, acts, t, i ? DX_GEMM_ADD : DX_GEMM_SET);
+    }
   tell(l, p, s, 5, true, begin);
 }
 

@@ -6,8 +6,6 @@
 #define DX_NN_PANELS_H
 #include "kernel/kernel.h"
 
-enum { DX_PANEL = 32 };
-
 /* B into panels, from B (k,n) or from its transpose (n,k). */
 void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels);
 void dx_panels_pack_turned(const dx_kernels *kernel, int64_t n, int64_t k, const float *bt, float *panels);
