@@ -103,6 +103,11 @@ if ! "${PYTHON:-python3}" -c 'import h5py, numpy' 2>/dev/null; then
   done_testing
   exit
 fi
+# One training three times: convolutions as they are chosen, all of them by patches, and from another seed.
+for run in auto:7 direct:7 auto:8; do
+  ranks 1 "$exp/smoke-unet.yaml" output="whole-$run" model.conv="${run%:*}" seed="${run#*:}" train.log_every=1 \
+    evaluate.every=never sample.every=never run.threads=1 >>whole.log 2>&1 || show whole.log
+done
 "${PYTHON:-python3}" - > said <<'EOF'
 import h5py, math, numpy as np
 def say(good, words): print("holds" if good else "fails", words)
@@ -128,6 +133,9 @@ x = h5py.File("ref/samples/step-00000060.h5")
 say(x["x"].shape == (20, 8, 8, 3) and x["x"][:].min() >= 0 and x["x"][:].max() <= 255 and
     x["x"][:].std() > 10, "samples are in the range of the data")
 say(np.allclose(x["reference"][:], np.round(x["reference"][:]), rtol=0, atol=1e-4), "the reference is whole numbers")
+auto, direct, other = (h5py.File(f"whole-{run}/metrics.h5")["train/loss"][:] for run in ("auto:7", "direct:7", "auto:8"))
+far, noise = abs(auto - direct).max(), abs(auto - other).std()
+say(len(auto) == 60 and 0 < far < 1e-4 * noise, f"loss curves of model.conv auto and direct: {far:.1e} apart at most, seeds {noise:.1e}")
 try:
     from PIL import Image
     grid = np.asarray(Image.open("ref/samples/step-00000060.png")).astype(int)
@@ -141,6 +149,6 @@ while read -r good words; do
   test "$good" = holds
   ok $? "$words"
 done < said
-test "$(wc -l < said)" = 11
+test "$(wc -l < said)" = 12
 ok $? "all numbers looked at"
 done_testing
