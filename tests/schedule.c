@@ -166,6 +166,7 @@ int main(void)
   listed();
   refuses("constant", 10, NULL, "process.timesteps is 10: constant's beta is 1; allowed", "10 scaled steps");
   refuses("sigmoid", 10, (const char *const[]){"start", "3", NULL}, "process.end is 3; allowed: above process.start", "an end at its start");
+  refuses("log_snr", 10, (const char *const[]){"gamma_last", "-14", NULL}, "process.gamma_last is -14; allowed: above process.gamma_first (-13.3)", "less noise at the end");
   refused(20, NULL, "process.timesteps is 20: linear's beta_20 = 0.02 x 1000 / 20 = 1; allowed",
           "20 scaled steps");
   refused(2, NULL, "linear's beta_2", "2 scaled steps");

@@ -56,6 +56,11 @@ def laplace(T, mu=0, b=mpf("0.5")):
     return [1 - a[i + 1] / a[i] for i in range(T)]
 
 
+def log_snr(T, first=mpf("-13.3"), last=5):
+    a = [mpf(1)] + [1 / (1 + exp(first + (last - first) * mpf(i) / (T - 1))) for i in range(T)]
+    return [1 - a[i + 1] / a[i] for i in range(T)]
+
+
 def cumulate(beta):
     abar, out = mpf(1), [mpf(1)]
     for b in beta:
@@ -69,7 +74,7 @@ SCHEDULES = {
     ("linear", 21): linear(21), ("cosine", 1000): cosine(1000), ("cosine", 4000): cosine(4000),
     ("cosine", 50): cosine(50),
 }
-MORE = {(f.__name__, T): f(T) for f in (quadratic, constant, jsd, sigmoid, laplace) for T in (1000, 51)}
+MORE = {(f.__name__, T): f(T) for f in (quadratic, constant, jsd, sigmoid, laplace, log_snr) for T in (1000, 51)}
 
 
 def number(x):
