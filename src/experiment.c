@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "diffusion/times.h"
 #include "train/optimizer.h"
 
 typedef struct { char name[128]; int64_t seed; char output[2048]; } general_config;
@@ -178,6 +179,17 @@ static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[
   return err;
 }
 
+/* The denoiser of any sigma goes with its draw. */
+static dx_error *check_draw(const dx_spec *s, const char **key)
+{
+  const bool any = dx_times_find(s->train.t_sampling)->sigma != NULL, edm = dx_predict_find(s->objective.predict)->preconditioned;
+
+  if (any == edm) return NULL;
+  *key = "train.t_sampling";
+  return DX_FAIL(CONFIG, "train.t_sampling is %s, but objective.loss is %s; log-normal goes with edm alone", s->train.t_sampling,
+                 s->objective.loss);
+}
+
 /* What single rows cannot see. */
 static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
 {
@@ -191,6 +203,7 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
 
   if (wrong) return dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, "process.timesteps")));
   wrong = dx_objective_check(&s->objective, &s->process, &p, &key);
+  if (!wrong) wrong = check_draw(s, &key);
   dx_process_destroy(&p);
   if (wrong) wrong = dx_error_in(wrong, "%s", dx_keys_place(keys, key));
   return dx_keys_both(err, wrong);

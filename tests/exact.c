@@ -210,6 +210,7 @@ int main(void)
   static const double one[] = {1}, zero[] = {0};
   dx_process p = make();
 
+  p.sigma_data = 0.5;
   predicts(&p);
   gaussian(&p);
   quadrature(&p);

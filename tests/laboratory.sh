@@ -33,7 +33,13 @@ for name in $(names process.schedule); do
   esac
 done
 check "zero terminal SNR" process.zero_terminal=true objective.predict=v
-for name in $(names objective.predict); do check "prediction $name" objective.predict=$name; done
+edm="objective.predict=edm objective.loss=edm train.t_sampling=log-normal"
+for name in $(names objective.predict); do
+  case $name in
+    edm) check "the denoiser of any sigma" $edm ;;
+    *) check "prediction $name" objective.predict=$name ;;
+  esac
+done
 for name in $(names objective.variance); do
   case $name in
     learned*) check "variance $name" objective.variance=$name objective.loss=vlb ;;
@@ -43,10 +49,13 @@ done
 for name in $(names objective.loss); do
   case $name in
     hybrid) check "loss hybrid" objective.loss=hybrid objective.variance=learned-range ;;
+    edm) ;; # with its prediction
     *) check "loss $name" objective.loss=$name ;;
   esac
 done
-for name in $(names train.t_sampling); do check "t by $name" train.t_sampling=$name train.batch=80; done
+for name in $(names train.t_sampling); do
+  test $name = log-normal || check "t by $name" train.t_sampling=$name train.batch=80
+done
 check "strata by a pilot, and the training split" evaluate.strata=neyman evaluate.timesteps=5 evaluate.train_examples=20 evaluate.clip=false
 test $n -ge 29
 ok $? "$n of them"

@@ -74,8 +74,12 @@ int main(void)
                           .reverse = dx_reverse_find("fixed-large"), .loss = dx_loss_find("simple"), .decoder = {.variance = 1}};
   float room[D];
   double weight[B];
-  for (int i = 0; i < B; i++) weight[i] = 1.0 / B;
-  dx_objective_loss(&o, B, t, x, eps, y, weight, terms, gy, room); /* x0 is of no account here */
+  dx_level level[B];
+  for (int i = 0; i < B; i++) {
+    weight[i] = 1.0 / B;
+    level[i] = dx_objective_level(&o, t[i]);
+  }
+  dx_objective_loss(&o, B, t, level, x, eps, y, weight, terms, gy, room); /* x0 is of no account here */
   mlp->backward(model, &p, B, acts, gy, gx);
   for (int i = 0; i < B; i++) loss[i] = (float)terms[i].loss;
 

@@ -3,6 +3,7 @@
 #include "diffusion/objective.h"
 #include "base/math.h"
 #include "golden/bpd.h"
+#include "golden/edm.h"
 #include "golden/objective.h"
 #include "near.h"
 #include "tap.h"
@@ -32,6 +33,7 @@ static dx_process make(dx_variance variance)
 
   dx_option_presets(s->options, &options);
   e = dx_process_create(&c, s, &options, variance, &p);
+  p.sigma_data = 0.5;
   if (!e) return p;
   printf("Bail out! %s\n", dx_error_text(e));
   exit(1);
@@ -49,11 +51,30 @@ static void fill(batch *b)
   }
 }
 
+/* Examples of whole steps. */
+static void noise_steps(const dx_objective *o, int64_t n, const int32_t *t, const float *x0, const float *eps, float *xt)
+{
+  for (int64_t i = 0; i < n; i++) {
+    const dx_level level = dx_objective_level(o, t[i]);
+
+    dx_objective_noise(o, 1, &level, x0 + i * o->dim, eps + i * o->dim, xt + i * o->dim);
+  }
+}
+
+static void loss_of_steps(const dx_objective *o, int64_t n, const int32_t *t, const float *x0, const float *eps, const float *out,
+                          const double *weight, dx_terms *terms, float *gout, float *room)
+{
+  dx_level level[N];
+
+  for (int64_t i = 0; i < n; i++) level[i] = dx_objective_level(o, t[i]);
+  dx_objective_loss(o, n, t, level, x0, eps, out, weight, terms, gout, room);
+}
+
 static void noises(const dx_objective *o, batch *b)
 {
   int wrong = 0;
 
-  dx_objective_noise(o, N, b->t, b->x0, b->eps, b->xt);
+  noise_steps(o, N, b->t, b->x0, b->eps, b->xt);
   for (int i = 0; i < N * D; i++) {
     const int r = b->t[i / D] - 1;
     const double expected =
@@ -78,6 +99,12 @@ static said what(const dx_objective *o, int32_t t, double x0, double eps, double
   case 'n': return (said){eps, (xt - b * out) / a};
   case 'x': return (said){x0, out};
   case 'v': return (said){a * eps - b * x0, a * xt - b * out};
+  case 'e': { /* in the scale of Karras et al. */
+    const double sigma = b / a, data = o->process->sigma_data, both = sigma * sigma + data * data;
+    const double skip = data * data / both, c_out = sigma * data / sqrt(both), x = x0 + sigma * eps;
+
+    return (said){(x0 - skip * x) / c_out, skip * x + c_out * out};
+  }
   default: return (said){c1 * x0 + c2 * xt, (out - c2 * xt) / c1};
   }
 }
@@ -90,7 +117,7 @@ static void costs(const dx_objective *o, batch *b)
   float room[D];
   int wrong = 0;
 
-  dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, quarter, terms, b->gout, room);
+  loss_of_steps(o, N, b->t, b->x0, b->eps, b->out, quarter, terms, b->gout, room);
   for (int i = 0; i < N; i++) {
     const double abar = o->process->abar[b->t[i] - 1];
     double loss = 0, mse = 0, x0_mse = 0;
@@ -121,9 +148,9 @@ static void gradient(const dx_objective *o, batch *b)
     double slope;
 
     b->out[j] = up;
-    dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, whole, hi, NULL, room);
+    loss_of_steps(o, N, b->t, b->x0, b->eps, b->out, whole, hi, NULL, room);
     b->out[j] = down;
-    dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, whole, lo, NULL, room);
+    loss_of_steps(o, N, b->t, b->x0, b->eps, b->out, whole, lo, NULL, room);
     b->out[j] = before;
     slope = weight * (hi[j / D].loss - lo[j / D].loss) / ((double)up - down);
     worst = fmax(worst, fabs(slope - b->gout[j]));
@@ -168,15 +195,15 @@ static void any_grain(const dx_objective *o, batch *b)
   float room[D];
   int wrong;
 
-  dx_objective_noise(o, N, b->t, b->x0, b->eps, b->xt);
-  dx_objective_loss(o, N, b->t, b->x0, b->eps, b->out, quarter, all, b->gout, room);
+  noise_steps(o, N, b->t, b->x0, b->eps, b->xt);
+  loss_of_steps(o, N, b->t, b->x0, b->eps, b->out, quarter, all, b->gout, room);
   dx_objective_x0(o, N, b->t, b->xt, b->out, b->x0hat);
   for (int i = N - 1; i >= 0; i--) {
     const int at = i * D;
 
-    dx_objective_noise(o, 1, one.t + i, one.x0 + at, one.eps + at, one.xt + at);
+    noise_steps(o, 1, one.t + i, one.x0 + at, one.eps + at, one.xt + at);
     dx_objective_x0(o, 1, one.t + i, one.xt + at, one.out + at, one.x0hat + at);
-    dx_objective_loss(o, 1, one.t + i, one.x0 + at, one.eps + at, one.out + at, quarter, single + i, one.out + at, room);
+    loss_of_steps(o, 1, one.t + i, one.x0 + at, one.eps + at, one.out + at, quarter, single + i, one.out + at, room);
   }
   wrong = memcmp(b->xt, one.xt, sizeof one.xt) || memcmp(b->gout, one.out, sizeof one.out) ||
           memcmp(b->x0hat, one.x0hat, sizeof one.x0hat) || memcmp(all, single, sizeof all);
@@ -226,7 +253,7 @@ static void against_torch(const dx_objective *o)
     dx_terms found;
 
     for (int j = 0; j < width * PD; j++) out[at(j % PD, width, j >= PD)] = (float)golden_objective[i].out[j];
-    dx_objective_loss(&p, 1, &t, golden_objective[i].bytes ? golden_bytes : golden_x0, golden_eps, out, whole, &found, gout, room);
+    loss_of_steps(&p, 1, &t, golden_objective[i].bytes ? golden_bytes : golden_x0, golden_eps, out, whole, &found, gout, room);
     for (int j = 0; j < width * PD; j++) {
       largest = fmax(largest, fabs(golden_objective[i].grad[j]));
       worst = fmax(worst, fabs(gout[at(j % PD, width, j >= PD)] - golden_objective[i].grad[j]));
@@ -258,7 +285,7 @@ static double slope_error(const dx_objective *p, int32_t t, const float *x0)
     out[at(j, width, false)] = (float)(target + 0.02 * sin(2.0 * j + 1) / (t == 1 ? fabs(f.x0_out) : 1));
     if (width == 2) out[at(j, width, true)] = (float)((p->process->post_log[t - 1] * (p->reverse->line(p->process, t - 1).slope == 1)) + 0.3 * cos(j));
   }
-  dx_objective_loss(p, 1, &t, x0, golden_eps, out, whole, &found, gout, room);
+  loss_of_steps(p, 1, &t, x0, golden_eps, out, whole, &found, gout, room);
   for (int j = 0; j < width * PD; j++) {
     const bool variance = width == 2 && j % (2 * C) >= C;
     const float before = out[j], step = variance || t > 1 ? 2e-3f : (float)(1e-4 / fabs(f.x0_out));
@@ -266,9 +293,9 @@ static double slope_error(const dx_objective *p, int32_t t, const float *x0)
 
     if (p->loss->bound && !p->loss->moves_mean && !variance) continue; /* its gradient is stopped there on purpose */
     out[j] = up;
-    dx_objective_loss(p, 1, &t, x0, golden_eps, out, whole, &hi, NULL, room);
+    loss_of_steps(p, 1, &t, x0, golden_eps, out, whole, &hi, NULL, room);
     out[j] = down;
-    dx_objective_loss(p, 1, &t, x0, golden_eps, out, whole, &lo, NULL, room);
+    loss_of_steps(p, 1, &t, x0, golden_eps, out, whole, &lo, NULL, room);
     out[j] = before;
     worst = fmax(worst, fabs((hi.loss - lo.loss) / ((double)up - down) - gout[j]));
     largest = fmax(largest, fabs(gout[j]));
@@ -347,6 +374,7 @@ static void refusals(const dx_objective_config *c)
   refusal(c, "learned", "simple", "auto", "objective.loss", "allowed: hybrid, vlb");
   refusal(c, "fixed-small", "hybrid", "auto", "objective.loss", "allowed: learned, learned-range");
   refusal(c, "optimal", "vlb", "auto", "objective.loss", "allowed: simple, min-snr, p2");
+  refusal(c, "fixed-large", "edm", "auto", "objective.loss", "edm goes with edm alone");
   refusal(c, "fixed-small", "simple", "learned", "process.decoder_variance", "allowed: learned, learned-range");
   for (int i = 0; dx_loss_at(i); i++)
     ok(dx_loss_find(dx_loss_at(i)->name) == dx_loss_at(i) && strstr(dx_option_find(dx_objective_options, "loss")->choices, dx_loss_at(i)->name),
@@ -378,7 +406,7 @@ static void make_step(const dx_objective *o, const float *x0, int32_t t, float *
     if (width == 2)
       out[n * width * BPD_D + at(d, width, true)] = (float)(strcmp(o->reverse->name, "learned") ? v : v + o->process->post_log[s]);
   }
-  dx_objective_noise(o, BPD_N, ts, x0, eps, xt);
+  noise_steps(o, BPD_N, ts, x0, eps, xt);
 }
 
 /* improved-diffusion's calc_bpd_loop: clip and variance kinds. */
@@ -439,6 +467,62 @@ static void bits_per_dimension(const dx_objective *base)
 }
 
 /* abar_T = 0: x0 and v still find x_0, the others are refused by key. */
+/* The denoiser at any sigma: what it is given, what it says, its loss and gradient, against PyTorch. */
+static void any_sigma(const dx_objective *base)
+{
+  const int rows = sizeof golden_edm / sizeof *golden_edm;
+  const double one = 1;
+  int wrong = 0;
+
+  for (int i = 0; i < rows; i++) {
+    dx_process p = *base->process;
+    dx_objective o = *base;
+    const dx_level level = dx_level_of_sigma(golden_edm[i].sigma);
+    const int32_t t = (int32_t)dx_process_nearest(&p, level);
+    float xt[EDM_D], x[EDM_D], out[EDM_D], gout[EDM_D], room[EDM_D];
+    dx_terms found;
+
+    p.sigma_data = golden_edm[i].sigma_data;
+    o.process = &p;
+    o.predict = dx_predict_find("edm");
+    o.loss = dx_loss_find("edm");
+    o.dim = EDM_D;
+    dx_objective_noise(&o, 1, &level, edm_x0, edm_noise, xt);
+    wrong += !near(dx_objective_input(&o, t, level, xt, x), golden_edm[i].c_noise, 1e-6);
+    for (int j = 0; j < EDM_D; j++) out[j] = (float)golden_edm[i].out[j];
+    dx_objective_loss(&o, 1, &t, &level, edm_x0, edm_noise, out, &one, &found, gout, room);
+    wrong += !near(found.loss, golden_edm[i].loss, 2e-6);
+    double square = 0;
+    for (int j = 0; j < EDM_D; j++) {
+      const dx_affine f = dx_edm_at(p.sigma_data, level);
+      const double off = golden_edm[i].denoised[j] - edm_x0[j];
+
+      wrong += fabs(x[j] - golden_edm[i].c_in * (edm_x0[j] + golden_edm[i].sigma * edm_noise[j])) > 1e-6;
+      wrong += fabs(f.x0_xt * xt[j] + f.x0_out * out[j] - golden_edm[i].denoised[j]) > 1e-6;
+      wrong += fabs(gout[j] - golden_edm[i].grad[j]) > 2e-6;
+      square += off * off / EDM_D;
+    }
+    wrong += !near(found.x0_mse, square, 1e-5) || !near(found.mse, square / (golden_edm[i].sigma * golden_edm[i].sigma), 1e-5);
+  }
+  ok(!wrong && rows == 18, "edm: %d rows of PyTorch: input, denoised, loss and gradient", rows);
+}
+
+/* The step whose log-SNR is nearest, by looking at all. */
+static void nearest(const dx_process *p)
+{
+  int wrong = 0;
+
+  for (double log_sigma = -9; log_sigma < 9; log_sigma += 0.01) {
+    const int64_t found = dx_process_nearest(p, dx_level_of_sigma(exp(log_sigma)));
+    int64_t best = 1;
+
+    for (int64_t t = 2; t <= p->timesteps; t++)
+      if (fabs(dx_process_log_snr(p, t) + 2 * log_sigma) < fabs(dx_process_log_snr(p, best) + 2 * log_sigma)) best = t;
+    wrong += found != best;
+  }
+  ok(!wrong, "the nearest step of any sigma");
+}
+
 static void from_nothing(const dx_objective_config *preset)
 {
   const dx_schedule *s = dx_schedule_find("linear");
@@ -492,6 +576,8 @@ int main(void)
     returns(&o, &b);
     any_grain(&o, &b);
   }
+  any_sigma(&o);
+  nearest(&p);
   from_nothing(&c);
   against_torch(&o);
   slopes(&o);

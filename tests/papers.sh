@@ -15,7 +15,7 @@ while read -r file parameters; do
   ok $bad "$file: at full size"
   test $bad = 0 || show "$file.plan"
   ranks 1 "$papers/$file.yaml" output="$file" data.file=set.h5 run.threads=1 model.channels=8 model.norm_groups=4 model.blocks=1 \
-    model.attention='[8]' model.head_channels=all model.mid_norm_groups=4 process.timesteps=40 \
+    model.multipliers='[1, 2]' model.attention='[16]' model.head_channels=all model.mid_norm_groups=4 process.timesteps=40 \
     train.batch=8 train.grain=4 train.steps=2 evaluate.examples=8 evaluate.timesteps=5 sample.count=2 >"$file.log" 2>&1 </dev/null &&
     grep -q 'step 2: bound' "$file.log"
   bad=$?
@@ -23,13 +23,15 @@ while read -r file parameters; do
   test $bad = 0 || show "$file.log"
 done <<'EOF2'
 ddpm 35746307
+edm 62427395
 improved-ddpm-simple 52542979
 improved-ddpm-hybrid 52546438
 improved-ddpm-vlb 52546438
+vdm 8893315
 EOF2
 
-test "$n" = 9
-ok $? "all four looked at"
+test "$n" = 13
+ok $? "all six looked at"
 settings() { grep -v '^#\|^name:\|^output:' "$1"; }
 settings "$papers/ddpm.yaml" >ddpm.settings
 settings "$exp/cifar.yaml" | diff - ddpm.settings >differ

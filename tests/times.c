@@ -95,14 +95,38 @@ static void strata(const char *name)
   ok(!wrong, "%s: a batch of two examples for each t has each twice", name);
 }
 
+/* ln sigma is normal: its moments, its share within one deviation, and that no two places or steps are alike. */
+static void log_normal(void)
+{
+  enum { N = 20000 };
+  const dx_times *const w = dx_times_find("log-normal");
+  double mean = 0, square = 0, inside = 0, last = 0;
+  int alike = 0;
+
+  for (int i = 0; i < N; i++) {
+    const dx_lot l = {.seed = 3, .step = i / 40, .batch = 40, .timesteps = T, .sigma_mean = -1.2, .sigma_std = 1.2};
+    const double sigma = w->sigma(&l, i % 40), z = (log(sigma) + 1.2) / 1.2;
+
+    alike += sigma == last;
+    last = sigma;
+    mean += z / N;
+    square += z * z / N;
+    inside += (fabs(z) < 1) / (double)N;
+  }
+  ok(!alike && fabs(mean) < 4 / sqrt(N) && fabs(square - 1) < 4 * sqrt(2.0 / N) && fabs(inside - 0.6826895) < 4 * sqrt(0.217 / N),
+     "log-normal: mean %.4f, variance %.4f, within a deviation %.4f", mean, square, inside);
+}
+
 int main(void)
 {
   chances();
   for (int i = 0; dx_times_at(i); i++) {
     ok(dx_times_find(dx_times_at(i)->name) == dx_times_at(i), "%s is found by its name", dx_times_at(i)->name);
-    shares(dx_times_at(i));
+    ok(!dx_times_at(i)->draw == !!dx_times_at(i)->sigma, "%s draws a step or a sigma", dx_times_at(i)->name);
+    if (dx_times_at(i)->draw) shares(dx_times_at(i));
   }
   ok(!dx_times_find("unifrom") && !dx_times_at(-1), "no other way");
+  log_normal();
   strata("stratified");
   strata("antithetic");
   return done();

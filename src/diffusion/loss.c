@@ -76,6 +76,13 @@ static dx_cost p2(const void *config, const dx_process *p, const dx_affine *f, i
   return (dx_cost){.square = dx_exp(-c->p2_gamma * dx_log(c->p2_k + snr)) * f->eps_out * f->eps_out};
 }
 
+static const dx_option edm_options[] = {
+  DX_OPTION(dx_edm_config, sigma_data, "0.5", 1e-3, 1e3, "deviation of the data, normalised units, that the preconditioning expects"),
+  DX_OPTION(dx_edm_config, sigma_mean, "-1.2", -20, 20, "mean of ln sigma (P_mean)"),
+  DX_OPTION(dx_edm_config, sigma_std, "1.2", 1e-3, 20, "deviation of ln sigma (P_std)"),
+  DX_OPTION_END
+};
+
 static const dx_loss all[] = {
   {"simple", "mean squared error of the prediction (Ho et al. 2020)", none, 0, false, false, simple},
   {"vlb", "the bound itself, T L_t in bits/dim (Ho et al. 2020, eq. 5)", none, 0, true, true, vlb},
@@ -85,6 +92,8 @@ static const dx_loss all[] = {
    false, false, min_snr},
   {"p2", "error of the noise weighted with 1 / (k + SNR)^gamma (Choi et al. 2022)", p2_options, sizeof(p2_config), false,
    false, p2},
+  {"edm", "error of the preconditioned denoiser, lambda(sigma) (x0 - x0hat)^2 (Karras et al. 2022)", edm_options,
+   sizeof(dx_edm_config), false, false, simple}, /* lambda x0_out^2 is 1: predict.c */
 };
 enum { COUNT = sizeof all / sizeof *all };
 

@@ -20,6 +20,9 @@ typedef struct {
   dx_cost (*at)(const void *config, const dx_process *p, const dx_affine *f, int64_t row); /* row t - 1 */
 } dx_loss;
 
+/* Options of loss edm: what dx_predict edm and the log-normal draw of sigma are told. */
+typedef struct { double sigma_data, sigma_mean, sigma_std; } dx_edm_config;
+
 const dx_loss *dx_loss_find(const char *name); /* NULL: no such loss */
 const dx_loss *dx_loss_at(int i);              /* in list order; NULL after the last */
 #endif

@@ -16,6 +16,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/math.h"
@@ -23,7 +24,8 @@
 const dx_option dx_objective_options[] = {
   DX_OPTION(dx_objective_config, predict, "noise", 0, 0,
             "what the network predicts: the noise, the data (x0), sqrt(abar) eps - sqrt(1 - abar) x_0 (v), or the "
-            "mean of q(x_{t-1} given x_t, x_0) (mean)", .choices = "noise|x0|v|mean"),
+            "mean of q(x_{t-1} given x_t, x_0) (mean), or what EDM's preconditioned denoiser adds to its input (edm)",
+            .choices = "noise|x0|v|mean|edm"),
   DX_OPTION(dx_objective_config, variance, "fixed-large", 0, 0,
             "variance of the reverse steps: beta~_t (fixed-small), beta_t (fixed-large), the network's (learned, or "
             "learned-range between those two), or estimated from its errors on the training split (optimal, analytic)",
@@ -31,22 +33,23 @@ const dx_option dx_objective_options[] = {
   DX_OPTION(dx_objective_config, variance_examples, "256", 1, 1e9,
             "examples of the training split that estimate the variance at each t (optimal, analytic)", .role = DX_FREE),
   DX_OPTION(dx_objective_config, loss, "simple", 0, 0, "what training minimises (diffx list)",
-            .choices = "simple|vlb|hybrid|min-snr|p2"),
+            .choices = "simple|vlb|hybrid|min-snr|p2|edm"),
   DX_OPTION_END
 };
 
 static dx_error *check_terminal(const dx_objective_config *c, const dx_process_config *pc, const dx_process *p)
 {
   const int64_t T = p->timesteps;
+  char predict[48];
   const bool x0 = dx_predict_find(c->predict)->from_nothing, analytic = !strcmp(c->variance, "analytic");
 
   if (p->abar[T - 1] >= dx_abar_least || (x0 && !analytic)) return NULL;
+  snprintf(predict, sizeof predict, "objective.predict is %s", c->predict);
   return DX_FAIL(CONFIG,
                  "%s, but process.schedule %s%s with process.timesteps %lld has beta_%lld = %g and "
                  "abar_%lld = %.3g, which leaves nothing of x_0 to follow from it; allowed: %s, or "
                  "abar_T of at least %g",
-                 x0 ? "objective.variance is analytic" : !strcmp(c->predict, "mean") ? "objective.predict is mean"
-                                                                                      : "objective.predict is noise",
+                 x0 ? "objective.variance is analytic" : predict,
                  pc->schedule, pc->zero_terminal ? " (process.zero_terminal)" : "", (long long)T, (long long)T,
                  p->beta[T - 1], (long long)T, p->abar[T - 1],
                  x0 ? "objective.variance optimal" : "objective.predict x0 or v", dx_abar_least);
@@ -61,6 +64,8 @@ dx_error *dx_objective_check(const dx_objective_config *c, const dx_process_conf
   *key = dx_predict_find(c->predict)->from_nothing ? "objective.variance" : "objective.predict";
   DX_TRY(check_terminal(c, pc, p));
   *key = "objective.loss";
+  if (dx_predict_find(c->predict)->preconditioned != !strcmp(c->loss, "edm"))
+    return DX_FAIL(CONFIG, "objective.loss is %s, but objective.predict is %s; edm goes with edm alone", c->loss, c->predict);
   if (reverse->line && !loss->bound)
     return DX_FAIL(CONFIG, "objective.loss is %s, which teaches the variance nothing, but objective.variance is %s; allowed: "
                    "hybrid, vlb", c->loss, c->variance);
@@ -91,15 +96,26 @@ static int64_t place(const dx_objective *o, int64_t j)
   return o->reverse->line ? j + j / o->channels * o->channels : j;
 }
 
-void dx_objective_noise(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
-                        const float *eps, float *xt)
-{
-  for (int64_t i = 0; i < n; i++) {
-    const int64_t r = row(o, t[i]), at = i * o->dim;
+dx_level dx_objective_level(const dx_objective *o, int32_t t) { return dx_process_level(o->process, row(o, t) + 1); }
 
-    o->kernel->mix(o->dim, (float)sqrt(o->process->abar[r]), x0 + at, (float)sqrt(o->process->nbar[r]),
-                   eps + at, xt + at);
-  }
+void dx_objective_noise(const dx_objective *o, int64_t n, const dx_level *level, const float *x0, const float *eps, float *xt)
+{
+  for (int64_t i = 0; i < n; i++)
+    o->kernel->mix(o->dim, (float)sqrt(level[i].abar), x0 + i * o->dim, (float)sqrt(level[i].nbar), eps + i * o->dim,
+                   xt + i * o->dim);
+}
+
+float dx_objective_input(const dx_objective *o, int32_t t, dx_level level, const float *xt, float *x)
+{
+  if (!o->predict->preconditioned) return (float)(t - 1);
+  o->kernel->mix(o->dim, (float)dx_edm_scale(o->process->sigma_data, level), xt, 0, xt, x);
+  return (float)dx_edm_time(level);
+}
+
+/* The prediction of an example of step t, in training maybe between steps. */
+static dx_affine affine(const dx_objective *o, int64_t r, dx_level level)
+{
+  return o->predict->preconditioned ? dx_edm_at(o->process->sigma_data, level) : o->predict->at(o->process, r);
 }
 
 /* L_t of one number and its derivatives by x0hat and by the log variance. */
@@ -175,7 +191,7 @@ static double square_of(const dx_objective *o, const float *target, const float 
   return sum / (double)o->dim;
 }
 
-void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
+void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const dx_level *level, const float *x0,
                        const float *eps, const float *out, const double *weight, dx_terms *terms, float *gout,
                        float *room)
 {
@@ -185,7 +201,7 @@ void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const
     const int64_t r = row(o, t[i]), at = i * D;
     const float *const own = out + at * width;
     float *const gown = gout ? gout + at * width : NULL;
-    const dx_affine f = o->predict->at(o->process, r);
+    const dx_affine f = affine(o, r, level[i]);
     const dx_cost c = o->loss->at(o->loss_config, o->process, &f, r);
 
     o->kernel->mix(D, (float)f.of_x0, x0 + at, (float)f.of_eps, eps + at, room);

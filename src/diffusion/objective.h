@@ -46,13 +46,17 @@ typedef struct {
   double vb;      /* the term of the bound, nats, x0hat unclipped; 0 where the variance is estimated: not known yet */
 } dx_terms;
 
-/* n examples of D floats, t[i] in 1..T, no buffer twice:
-   xt = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.  Local */
-void dx_objective_noise(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
-                        const float *eps, float *xt);
-/* Terms of each example, and gout (n, width D) = weight[i] x d loss / d out; gout NULL: none wanted, else
+/* Of step t in 1..T. */
+dx_level dx_objective_level(const dx_objective *o, int32_t t);
+/* n examples of D floats, no buffer twice: xt = sqrt(abar) x0 + sqrt(nbar) eps.  Local */
+void dx_objective_noise(const dx_objective *o, int64_t n, const dx_level *level, const float *x0, const float *eps, float *xt);
+/* What a network is given of one example: its time, returned, and, where the prediction is preconditioned, x (D), which
+   may be xt; else x is left alone, for xt is given as it is.  Local */
+float dx_objective_input(const dx_objective *o, int32_t t, dx_level level, const float *xt, float *x);
+/* Terms of each example, noised to its level, whose nearest step is t (predictions that are not preconditioned know steps
+   alone, and vb is always that of the step); and gout (n, width D) = weight[i] x d loss / d out; gout NULL: none wanted, else
    it may be out. room: D floats of scratch.  Local */
-void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const float *x0,
+void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const dx_level *level, const float *x0,
                        const float *eps, const float *out, const double *weight, dx_terms *terms, float *gout,
                        float *room);
 /* Log variances (n, D) that the network's output has learned.  Local */

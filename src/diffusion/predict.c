@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/math.h"
+
 /* Ho et al. 2020, eq. 14: x0 = (x_t - b eps) / a. */
 static dx_affine noise(const dx_process *p, int64_t r)
 {
@@ -40,11 +42,30 @@ static dx_affine mean(const dx_process *p, int64_t r)
                      .eps_xt = (1 + a * c2 / c1) / b, .eps_out = -a / (b * c1)};
 }
 
+/* Karras et al. 2022, table 1 and eq. 7: x0hat = c_skip x + c_out F(c_in x; c_noise) with x = x_t / a, sigma = b / a, and
+   S^2 = nbar + abar s^2 = abar (sigma^2 + s^2), s the deviation of the data:
+     c_skip / a = a s^2 / S^2,  c_out = b s / S,  c_in / a = 1 / S
+   F's target is (x0 - c_skip x) / c_out, and lambda(sigma) = 1 / c_out^2 weighs all its errors alike. */
+dx_affine dx_edm_at(double s, dx_level level)
+{
+  const double a = sqrt(level.abar), b = sqrt(level.nbar), S = sqrt(level.nbar + level.abar * s * s);
+
+  return (dx_affine){.of_x0 = b / (S * s), .of_eps = -a * s / S, .x0_xt = a * s * s / (S * S), .x0_out = b * s / S,
+                     .eps_xt = b / (S * S), .eps_out = -a * s / S};
+}
+
+double dx_edm_scale(double s, dx_level level) { return 1 / sqrt(level.nbar + level.abar * s * s); }
+
+double dx_edm_time(dx_level level) { return dx_log(level.nbar / level.abar) / 8; }
+
+static dx_affine edm(const dx_process *p, int64_t r) { return dx_edm_at(p->sigma_data, dx_process_level(p, r + 1)); }
+
 static const dx_predict all[] = {
-  {"noise", "the noise eps (Ho et al. 2020)", false, noise},
-  {"x0", "the data x_0", true, x0},
-  {"v", "v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho 2022)", true, v},
-  {"mean", "the posterior mean mu~ (Ho et al. 2020, eq. 8)", false, mean},
+  {"noise", "the noise eps (Ho et al. 2020)", false, false, noise},
+  {"x0", "the data x_0", true, false, x0},
+  {"v", "v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho 2022)", true, false, v},
+  {"mean", "the posterior mean mu~ (Ho et al. 2020, eq. 8)", false, false, mean},
+  {"edm", "what the preconditioned denoiser adds to its input, with loss edm (Karras et al. 2022)", false, true, edm},
 };
 enum { COUNT = sizeof all / sizeof *all };
 

@@ -162,6 +162,22 @@ double dx_process_log_snr(const dx_process *p, int64_t t)
   return dx_log(p->abar[t - 1]) - dx_log(p->nbar[t - 1]);
 }
 
+/* log-SNR falls with t. */
+int64_t dx_process_nearest(const dx_process *p, dx_level level)
+{
+  const double wanted = dx_log(level.abar / level.nbar);
+  int64_t lo = 1, hi = p->timesteps; /* the first of them with at most the wanted one, or T */
+
+  while (lo < hi) {
+    const int64_t middle = lo + (hi - lo) / 2;
+
+    if (dx_process_log_snr(p, middle) <= wanted) hi = middle;
+    else lo = middle + 1;
+  }
+  if (lo > 1 && dx_process_log_snr(p, lo - 1) - wanted < wanted - dx_process_log_snr(p, lo)) lo--;
+  return lo;
+}
+
 /* h + expm1(-h) is -1 + h + e^-h without its cancellation near h = 0. */
 double dx_normal_kl(double m1, double l1, double m2, double l2)
 {

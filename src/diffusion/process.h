@@ -30,6 +30,7 @@ typedef struct {
   double *post_log;                 /* log beta~_t, clipped: row 0 takes row 1's */
   double *c1, *c2;                  /* mu~ = c1 x0 + c2 x_t */
   double *var, *log_var;            /* of p(x_{t-1} | x_t), the objective's choice; row 0: beta~_2 */
+  double sigma_data;                /* deviation that EDM's preconditioning expects of x_0, the objective's choice; 0: none */
   double *memory;                   /* owns all of the above */
 } dx_process;
 
@@ -46,6 +47,17 @@ void dx_process_destroy(dx_process *p);
 
 /* log-SNR of step t: log(abar_t / (1 - abar_t)). */
 double dx_process_log_snr(const dx_process *p, int64_t t);
+
+/* Any amount of noise, of a step or between steps: x = sqrt(abar) x_0 + sqrt(nbar) eps, nbar = 1 - abar. */
+typedef struct { double abar, nbar; } dx_level;
+static inline dx_level dx_process_level(const dx_process *p, int64_t t) { return (dx_level){p->abar[t - 1], p->nbar[t - 1]}; }
+/* Where sqrt(nbar / abar) is sigma, EDM's measure of noise. */
+static inline dx_level dx_level_of_sigma(double sigma)
+{
+  return (dx_level){1 / (1 + sigma * sigma), sigma * sigma / (1 + sigma * sigma)};
+}
+/* The step whose log-SNR is nearest. */
+int64_t dx_process_nearest(const dx_process *p, dx_level level);
 
 /* KL(N(m1, e^l1) || N(m2, e^l2)) of one dimension, in nats. */
 double dx_normal_kl(double m1, double l1, double m2, double l2);

@@ -6,13 +6,15 @@
      stratified  t = 1 + floor((place + u) T / B): one example in each of B equal parts
      antithetic  t = 1 + floor(T ((u_0 + place / B) mod 1)): one u_0 for the batch (Kingma et al. 2021, appendix I.1)
      importance  P(t) = 0.999 w_t / sum w + 0.001 / T, w_t = sqrt(mean of the last 10 squared losses of t), or 1 for all until
-                 every t has 10; weight 1 / (T P(t)) (Nichol & Dhariwal 2021, eq. 18, and their LossSecondMomentResampler) */
+                 every t has 10; weight 1 / (T P(t)) (Nichol & Dhariwal 2021, eq. 18, and their LossSecondMomentResampler)
+     log-normal  ln sigma ~ N(sigma_mean, sigma_std^2), any real sigma (Karras et al. 2022, table 1) */
 #include "diffusion/times.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/math.h"
 #include "base/random.h"
 
 dx_error *dx_history_create(int64_t T, dx_history *out)
@@ -134,11 +136,21 @@ static int32_t importance(const dx_lot *l, int64_t place, double *weight)
   return (int32_t)(1 + lo);
 }
 
+static double log_normal(const dx_lot *l, int64_t place)
+{
+  const dx_stream s = {.seed = l->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)l->step, .index = (uint64_t)place};
+  double z;
+
+  dx_stream_normals(&s, 1, &z);
+  return dx_exp(l->sigma_mean + l->sigma_std * z);
+}
+
 static const dx_times all[] = {
-  {"uniform", "every t alike, each example by itself (Ho et al. 2020)", false, uniform},
-  {"stratified", "one example in each of as many equal parts as the batch has examples", false, stratified},
-  {"antithetic", "evenly spaced over the batch from one random start (Kingma et al. 2021)", false, antithetic},
-  {"importance", "by the last losses of each t, with weights (Nichol and Dhariwal 2021)", true, importance},
+  {"uniform", "every t alike, each example by itself (Ho et al. 2020)", false, uniform, NULL},
+  {"stratified", "one example in each of as many equal parts as the batch has examples", false, stratified, NULL},
+  {"antithetic", "evenly spaced over the batch from one random start (Kingma et al. 2021)", false, antithetic, NULL},
+  {"importance", "by the last losses of each t, with weights (Nichol and Dhariwal 2021)", true, importance, NULL},
+  {"log-normal", "any sigma, ln sigma normal, with objective.loss edm (Karras et al. 2022)", false, NULL, log_normal},
 };
 enum { COUNT = sizeof all / sizeof *all };
 

@@ -31,6 +31,7 @@ typedef struct {
   uint64_t seed;
   int64_t step, batch, timesteps;
   const dx_history *history; /* NULL unless the way of drawing learns */
+  double sigma_mean, sigma_std; /* of ln sigma, for log-normal */
 } dx_lot;
 
 /* One row of the list in times.c. weight: what the example's loss is multiplied with, so that its mean is that of
@@ -39,6 +40,7 @@ typedef struct {
   const char *name, *help;
   bool learns; /* from the losses of all examples of each step */
   int32_t (*draw)(const dx_lot *l, int64_t place, double *weight);
+  double (*sigma)(const dx_lot *l, int64_t place); /* in place of draw: any sigma = sqrt(nbar / abar), no step; weight 1 */
 } dx_times;
 
 const dx_times *dx_times_find(const char *name); /* NULL: no such way */

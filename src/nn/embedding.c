@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nn/embedding.c - see embedding.h.
 
-     s = (sin(f_j t), cos(f_j t)), j = 0 .. h - 1,  f_j = 10000^(-j / (h - shift))   (Ho et al. 2020, appendix B)
+     s = (sin(f_j k t), cos(f_j k t)), j = 0 .. h - 1,  f_j = 10000^(-j / (h - shift))   (Ho et al. 2020, appendix B)
      e = W_2 silu(W_1 s + b_1) + b_2 + C_label,   y = silu(e)
 
    Frequencies and angles are rounded to float where PyTorch rounds them: at t = 999 that is a
@@ -56,7 +56,7 @@ static void sines(const dx_embedding_config *is, float time, float *s)
 
   for (int64_t j = 0; j < half; j++) {
     const float power = -9.210340371976184f * (float)j / (float)(half - is->shift); /* ln 10000 */
-    const float angle = time * (float)dx_exp((double)power);
+    const float angle = (float)is->factor * time * (float)dx_exp((double)power);
     double sn, cs;
 
     dx_sincos((double)angle, &sn, &cs);

@@ -9,6 +9,7 @@
 typedef struct {
   int64_t sines, out; /* number of sines and cosines; E */
   int64_t classes;    /* 0: none */
+  double factor;      /* the time is multiplied with it first */
   int64_t shift;      /* frequency j of h is 10000^(-j / (h - shift)), h = sines / 2 */
   bool cosine_first;
 } dx_embedding_config;

@@ -181,6 +181,9 @@ dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_mo
   size_t n = strlen(folder);
   dx_error *err;
 
+  if (*(const double *)field(config, "time_factor") != 1)
+    return DX_FAIL(CONFIG, "model.time_factor is %g, which UNet2DModel has no word for; allowed in a model that is exported: 1",
+                   *(const double *)field(config, "time_factor"));
   while (n > 1 && folder[n - 1] == '/') n--;
   if (n + sizeof ".part" > sizeof part) return DX_FAIL(USAGE, "%s: the name is too long", folder);
   snprintf(part, sizeof part, "%.*s.part", (int)n, folder);

@@ -380,10 +380,12 @@ static void compute_item(sweep *s, int thread, int64_t item, int64_t first_block
   int32_t t[g];
   uint32_t row[g];
   double weight[g];
+  dx_level level[g];
 
   draw_times(s, k, s->index + my_row + at, t, weight, row);
   make_noise(s, t, row, s->first[k + 1] - s->first[k] == 1, eps);
-  dx_objective_noise(o, g, t, x0, eps, xt);
+  for (int64_t i = 0; i < g; i++) level[i] = dx_objective_level(o, t[i]);
+  dx_objective_noise(o, g, level, x0, eps, xt);
   s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
   for (int64_t i = 0; i < g; i++)
     out[i] = (answer){.weight = weight[i], .label = s->label ? s->label[at + i] : -1,

@@ -12,7 +12,6 @@
 typedef struct {
   dx_arena arena;
   void *acts;
-  float *time; /* (B) */
 } worker;
 
 struct dx_net {
@@ -63,22 +62,13 @@ void dx_net_destroy(dx_net *n)
 
 const dx_params *dx_net_params(const dx_net *n) { return &n->params; }
 
-/* Everything that a pass takes from a worker's arena: for measuring and for real. */
-static float *place(const dx_net *n, dx_pass_kind kind, int64_t B, dx_arena *a, void *acts)
-{
-  float *const time = dx_arena_floats(a, B);
-
-  n->model->place(n->state, B, kind, a, acts);
-  return time;
-}
-
 size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B)
 {
   dx_arena a = {0};
   void *const acts = calloc(1, n->model->acts_size);
 
   if (!acts) return 0;
-  place(n, kind, B, &a, acts);
+  n->model->place(n->state, B, kind, &a, acts);
   free(acts);
   return a.peak;
 }
@@ -100,7 +90,7 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
       DX_TRY(dx_arena_create(need, &w->arena));
     }
     dx_arena_release(&w->arena, 0);
-    w->time = place(n, kind, B, &w->arena, w->acts);
+    n->model->place(n->state, B, kind, &w->arena, w->acts);
   }
   return NULL;
 }
@@ -152,26 +142,15 @@ const dx_profile *dx_net_profile(dx_net *n)
   return sum;
 }
 
-void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const int32_t *label,
+void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const float *time, const int32_t *label,
                     const float *x, float *y)
 {
-  worker *const w = &n->worker[thread];
   const dx_pass p = pass_of(n, thread, draw, NULL);
-  const dx_condition c = {.time = w->time, .label = label};
-
+  const dx_condition c = {.time = time, .label = label};
   const double begin = dx_profile_begin(p.profile);
 
-  for (int64_t i = 0; i < B; i++) w->time[i] = (float)(t[i] - 1);
-  n->model->forward(n->state, &p, B, x, &c, w->acts, y);
-  dx_profile_end(p.profile, whole(false), begin);
-}
-
-void dx_net_infer(dx_net *n, int thread, int64_t B, const float *time, const int32_t *label, const float *x, float *y)
-{
-  const dx_pass p = pass_of(n, thread, NULL, NULL);
-  const dx_condition c = {.time = time, .label = label};
-
   n->model->forward(n->state, &p, B, x, &c, n->worker[thread].acts, y);
+  dx_profile_end(p.profile, whole(false), begin);
 }
 
 void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx)
@@ -183,10 +162,3 @@ void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, floa
   n->model->backward(n->state, &p, B, n->worker[thread].acts, gy, gx);
   dx_profile_end(p.profile, whole(true), begin);
 }
-
-static void predict(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out)
-{
-  dx_net_forward(ctx, thread, n, NULL, t, label, xt, out);
-}
-
-dx_predictor dx_net_predictor(dx_net *n) { return (dx_predictor){.predict = predict, .ctx = n}; }

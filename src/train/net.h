@@ -30,14 +30,11 @@ int64_t dx_net_packed(const dx_net *n);
 /* From now on passes use these weights (not copied); packs them with all threads. After dx_net_reserve. */
 void dx_net_load(dx_net *n, const float *w);
 
-/* A forward pass, and the backward pass that may follow with the same draw while label stands: B as
-   reserved. draw NULL: nothing is random; label NULL: the data have none. */
-void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const int32_t *t, const int32_t *label,
+/* A forward pass, and the backward pass that may follow with the same draw while time, label and x stand: B as reserved.
+   draw NULL: nothing is random; time (B): the index t - 1, or any real number between; label NULL: the data have none. */
+void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const float *time, const int32_t *label,
                     const float *x, float *y);
-/* The same for any real-valued time (B), the index t - 1, with nothing random. */
-void dx_net_infer(dx_net *n, int thread, int64_t B, const float *time, const int32_t *label, const float *x, float *y);
 void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx);
-dx_predictor dx_net_predictor(dx_net *n);
 
 /* From now on every pass is measured, layer by layer; the sum over threads so far, the net's, or NULL. */
 dx_error *dx_net_watch(dx_net *n) DX_MUST_CHECK;

@@ -16,8 +16,8 @@ const dx_option dx_train_options[] = {
             "examples that one thread computes at a time; divides batch and fixes the order of all sums"),
   DX_OPTION(dx_train_config, t_sampling, "uniform", 0, 0,
             "how each example's t is drawn: alone (uniform), spread over the batch (stratified, antithetic), or by the "
-            "second moment of the last losses of each t (importance)",
-            .choices = "uniform|stratified|antithetic|importance"),
+            "second moment of the last losses of each t (importance); or any amount of noise, its sigma log-normal (log-normal)",
+            .choices = "uniform|stratified|antithetic|importance|log-normal"),
   DX_OPTION(dx_train_config, optimizer, "adam", 0, 0, "how gradients become steps",
             .choices = "adam|adamw"),
   DX_OPTION(dx_train_config, rate, "2e-4", 0, 1e30, "learning rate after warm-up"),

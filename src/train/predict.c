@@ -112,9 +112,10 @@ static dx_error *take_memory(work *k)
 static dx_error *check_times(work *k)
 {
   const double last = (double)(k->job->model.timesteps - 1 + k->t_first), from = (double)k->t_first;
+  const bool any = dx_predict_find(k->job->spec->objective.predict)->preconditioned; /* c_noise, no index */
 
   for (int64_t i = 0; i < k->mine; i++) {
-    if (!(k->t[i] >= from && k->t[i] <= last)) /* NaN, too */
+    if (any ? !isfinite(k->t[i]) : !(k->t[i] >= from && k->t[i] <= last)) /* NaN, too */
       return DX_FAIL(DATA, "%s: /t has %.17g in row %lld; allowed: %g to %g", k->job->in, k->t[i], (long long)(k->row + i), from, last);
     k->time[i] = (float)(k->t[i] - from);
   }
@@ -188,7 +189,7 @@ static void compute(work *k)
     for (int64_t q = 0; q < k->last - k->first; q++) {
       const int64_t i = q * k->grain;
 
-      dx_net_infer(k->net, omp_get_thread_num(), k->grain, k->time + i, k->labels ? k->label + i : NULL, k->input + i * k->in,
+      dx_net_forward(k->net, omp_get_thread_num(), k->grain, NULL, k->time + i, k->labels ? k->label + i : NULL, k->input + i * k->in,
                    k->output + i * k->out);
       show_progress(k);
     }

@@ -10,7 +10,7 @@
 dx_model_spec dx_problem_model(const dx_problem *p)
 {
   return (dx_model_spec){.sample = p->info->sample, .out_channels = p->info->sample.c * dx_objective_width(&p->objective),
-                         .timesteps = p->process.timesteps, .classes = p->info->classes};
+                         .timesteps = p->objective.predict->preconditioned ? 1 : p->process.timesteps, .classes = p->info->classes};
 }
 
 static dx_error *create_predictor(dx_problem *p)
@@ -47,6 +47,7 @@ static dx_error *create_local(dx_problem *p)
                                 .predict = dx_predict_find(s->objective.predict),
                                 .reverse = dx_reverse_find(s->objective.variance), .loss = s->loss,
                                 .loss_config = s->loss_config, .dim = p->dim, .channels = p->info->sample.c};
+  if (p->objective.predict->preconditioned) p->process.sigma_data = ((const dx_edm_config *)s->loss_config)->sigma_data;
   const dx_decoder_kind kind = dx_problem_decoder_kind(p);
   p->objective.decoder = dx_problem_decoder(
       p, dx_decoder_variance(&p->process, kind == DX_DECODER_OPTIMAL ? DX_DECODER_CLIPPED : kind, 0));
@@ -76,7 +77,7 @@ void dx_problem_destroy(dx_problem *p)
   if (!p) return;
   dx_net_destroy(p->net);
   dx_exact_destroy(p->exact);
-  free(p->exact_room);
+  free(p->room);
   dx_process_destroy(&p->process);
   dx_dataset_close(p->data);
   free(p);
@@ -93,7 +94,7 @@ static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, co
                           float *out)
 {
   const dx_problem *const p = ctx;
-  float *const target = p->exact_room + thread * 2 * p->exact_rows * p->dim, *const var = target + n * p->dim;
+  float *const target = p->room + thread * 2 * p->room_rows * p->dim, *const var = target + n * p->dim;
 
   (void)label;
   if (dx_objective_width(&p->objective) == 1) {
@@ -107,21 +108,34 @@ static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, co
   dx_objective_join(&p->objective, n, t, target, var, out);
 }
 
+static void predict_net(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out)
+{
+  const dx_problem *const p = ctx;
+  float *const x = p->room ? p->room + thread * 2 * p->room_rows * p->dim : NULL;
+  const int64_t D = p->dim;
+  float time[n];
+
+  for (int64_t i = 0; i < n; i++)
+    time[i] = dx_objective_input(&p->objective, t[i], dx_objective_level(&p->objective, t[i]), xt + i * D, x ? x + i * D : NULL);
+  dx_net_forward(p->net, thread, n, NULL, time, label, x ? x : xt, out);
+}
+
+static dx_error *reserve_room(dx_problem *p, int64_t B)
+{
+  if (B <= p->room_rows || !(p->exact || p->objective.predict->preconditioned)) return NULL;
+  free(p->room);
+  p->room = malloc((size_t)(2 * B * p->dim * p->team->threads) * sizeof(float));
+  p->room_rows = p->room ? B : 0;
+  return p->room ? NULL : DX_FAIL(INTERNAL, "no memory for predictions");
+}
+
 dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out)
 {
-  if (p->exact) {
-    if (B > p->exact_rows) {
-      free(p->exact_room);
-      p->exact_room = malloc((size_t)(2 * B * p->dim * p->team->threads) * sizeof(float));
-      p->exact_rows = p->exact_room ? B : 0;
-      if (!p->exact_room) return DX_FAIL(INTERNAL, "no memory for the exact predictor");
-    }
-    *out = (dx_predictor){.predict = predict_exact, .ctx = p};
-    return NULL;
-  }
+  DX_TRY(reserve_room(p, B));
+  *out = (dx_predictor){.predict = p->exact ? predict_exact : predict_net, .ctx = p};
+  if (p->exact) return NULL;
   DX_TRY(dx_net_reserve(p->net, DX_PASS_INFER, B));
   dx_net_load(p->net, w);
-  *out = dx_net_predictor(p->net);
   return NULL;
 }
 

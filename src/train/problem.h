@@ -18,8 +18,9 @@ typedef struct {
                                  which evaluations alone know, the clipped one */
   dx_net *net;                /* NULL with the exact predictor */
   dx_exact *exact;            /* NULL with a network */
-  float *exact_room;          /* (threads) of predictions and log variances of exact_rows examples */
-  int64_t exact_rows;
+  float *room;                /* (threads) of two numbers for each of room_rows examples: the exact prediction and its variance,
+                                 or what a preconditioned network is given */
+  int64_t room_rows;
 } dx_problem;
 
 /* Opens the data, builds the process and the network; checks that they fit together.  Collective */

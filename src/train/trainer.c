@@ -268,6 +268,37 @@ static dx_error *take_rows(dx_trainer *t)
   return NULL;
 }
 
+static dx_lot lot_of(const dx_trainer *t)
+{
+  const dx_problem *const p = t->problem;
+  dx_lot lot = {.seed = p->spec->seed, .step = t->state.step, .batch = t->config->batch,
+                .timesteps = p->process.timesteps, .history = &t->state.history};
+
+  if (p->objective.predict->preconditioned) {
+    const dx_edm_config *const c = p->spec->loss_config;
+
+    lot.sigma_mean = c->sigma_mean;
+    lot.sigma_std = c->sigma_std;
+  }
+  return lot;
+}
+
+/* How much noise an example gets, its weight, and its step or the nearest. */
+static int32_t draw_level(const dx_trainer *t, const dx_lot *lot, int64_t place, double *weight, dx_level *level)
+{
+  const dx_problem *const p = t->problem;
+
+  if (!t->times->sigma) {
+    const int32_t step = t->times->draw(lot, place, weight);
+
+    *level = dx_objective_level(&p->objective, step);
+    return step;
+  }
+  *weight = 1;
+  *level = dx_level_of_sigma(t->times->sigma(lot, place));
+  return (int32_t)dx_process_nearest(&p->process, *level);
+}
+
 /* One grain: rows [i, i + g) of this rank's examples; its gradient into gw. */
 static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
 {
@@ -278,22 +309,25 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   int32_t *const ts = t->t + i;
   dx_terms terms[g];
   double weight[g], share[g];
+  dx_level level[g];
+  float time[g];
   uint32_t key[2], ctr[4], index[g];
-  const dx_lot lot = {.seed = p->spec->seed, .step = t->state.step, .batch = t->config->batch,
-                      .timesteps = p->process.timesteps, .history = &t->state.history};
+  const dx_lot lot = lot_of(t);
 
   for (int64_t k = 0; k < g; k++) {
-    ts[k] = t->times->draw(&lot, place + k, &share[k]);
+    ts[k] = draw_level(t, &lot, place + k, &share[k], &level[k]);
     index[k] = (uint32_t)(place + k);
     weight[k] = share[k] / (double)t->config->batch;
   }
   const dx_stream s = {.seed = p->spec->seed, .purpose = DX_FOR_NOISE, .step = (uint64_t)t->state.step};
   dx_stream_start(&s, key, ctr);
   p->team->kernel.normals(key, ctr, g, index, p->dim, w->eps);
-  dx_objective_noise(&p->objective, g, ts, x0, w->eps, w->xt);
+  dx_objective_noise(&p->objective, g, level, x0, w->eps, w->xt);
+  for (int64_t k = 0; k < g; k++)
+    time[k] = dx_objective_input(&p->objective, ts[k], level[k], w->xt + k * p->dim, w->xt + k * p->dim);
   const dx_draw draw = {.seed = p->spec->seed, .step = (uint64_t)t->state.step, .place = index};
-  dx_net_forward(p->net, thread, g, &draw, ts, t->label ? t->label + i : NULL, w->xt, w->out);
-  dx_objective_loss(&p->objective, g, ts, x0, w->eps, w->out, weight, terms, w->gout, w->room);
+  dx_net_forward(p->net, thread, g, &draw, time, t->label ? t->label + i : NULL, w->xt, w->out);
+  dx_objective_loss(&p->objective, g, ts, level, x0, w->eps, w->out, weight, terms, w->gout, w->room);
   dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
   note *const notes = t->note + t->noted * examples(t) + i;
   for (int64_t k = 0; k < g; k++) {

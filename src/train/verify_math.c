@@ -304,6 +304,7 @@ static double predicted_mse(const dx_team *team, const dx_exact *e, const dx_pro
   double sum = 0, squares = 0;
   uint32_t key[2], ctr[4];
   int32_t ts[N];
+  dx_level level[N];
 
   dx_stream_start(&data, key, ctr);
   team->kernel.normals(key, ctr, 1, NULL, N, x0);
@@ -312,8 +313,9 @@ static double predicted_mse(const dx_team *team, const dx_exact *e, const dx_pro
   for (int i = 0; i < N; i++) {
     x0[i] = (float)(mode_mean[i % 2] + mode_sigma[i % 2] * x0[i]);
     ts[i] = t;
+    level[i] = dx_process_level(p, t);
   }
-  dx_objective_noise(&o, N, ts, x0, eps, xt);
+  dx_objective_noise(&o, N, level, x0, eps, xt);
   dx_exact_predict(e, o.predict, N, ts, xt, out, NULL);
   dx_objective_x0(&o, N, ts, xt, out, out);
   for (int i = 0; i < N; i++) {
