@@ -27,7 +27,7 @@ static const dx_option train_options[] = {
   DX_OPTION(train_config, log_every, "100",  1, 1e9, "steps between rows of the record", .role = DX_FREE),
   DX_OPTION(train_config, rate,      "1e-3", 0, 1,   "learning rate"),
   DX_OPTION(train_config, shuffle,   "true", 0, 0,   "another order in each epoch"),
-  DX_OPTION(train_config, init_from, "",     0, 0,   "checkpoint to take the weights from"),
+  DX_OPTION(train_config, init_from, "",     0, 0,   "checkpoint to take the weights from", .before = "none"),
   DX_OPTION_END
 };
 static const dx_option model_options[] = {
@@ -503,6 +503,8 @@ static void check_differ(void)
   ok(differ("seed: 1\n", "seed: 1\n", "") && differ("", "", "") && differ("output: a\n", "output: b\n", ""),
      "none differ");
   ok(differ("old: 1\n", "seed: 1\n", "seed (absent there, 1 here), old (1 there, absent here)"), "a key of another version");
+  ok(differ("seed: 1\n", "seed: 1\ntrain:\n  init_from: none\n", ""), "a key that is new and stands as everybody had it before");
+  ok(differ("seed: 1\n", "seed: 1\ntrain:\n  init_from: a\n", "train.init_from (none there, a here)"), "and one that does not");
   ok(says(dx_sections_differ(NULL, 0, "a: [", "a: 1\n", &out), DX_E_CONFIG,
           "the stored experiment:2:1: not YAML: while parsing a flow node, did not find expected node content") && !out,
      "a damaged text");

@@ -15,6 +15,7 @@ typedef struct {
   bool flip;
   char kind[16], name[8];
   dx_ints sizes;
+  dx_reals decays;
 } config;
 
 static const dx_option options[] = {
@@ -28,6 +29,7 @@ static const dx_option options[] = {
   DX_OPTION(config, kind,    "linear", 0, 0,   "schedule", .choices = "linear|cosine|sigmoid"),
   DX_OPTION(config, name,    "",       0, 0,   "name of the run"),
   DX_OPTION(config, sizes,   "[1, 2]", 0, 64,  "blocks"),
+  DX_OPTION(config, decays,  "none",   0, 1,   "of averages", .words = "none=0"),
   DX_OPTION_END
 };
 
@@ -128,6 +130,19 @@ static void check_others(void)
      !*verdict("sizes", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", &c), "a list of 16 and one of 17");
 }
 
+static void check_reals(void)
+{
+  config c = {0};
+
+  ok(!*verdict("decays", "0.999", &c) && c.decays.n == 1 && c.decays.v[0] == 0.999, "one real is a list of one");
+  ok(!*verdict("decays", "[0.9, 1e-3 ,.5]", &c) && c.decays.n == 3 && c.decays.v[1] == 1e-3 && c.decays.v[2] == 0.5, "a list of reals");
+  ok(!*verdict("decays", "none", &c) && c.decays.n == 1 && c.decays.v[0] == 0, "a word in place of a list");
+  ok(*verdict("decays", "[0.9, 1.1]", &c) && *verdict("decays", "[0.9,,1]", &c) && *verdict("decays", "[0.9, x]", &c) &&
+     *verdict("decays", "0.9, 1", &c) && c.decays.n == 1, "lists of reals with mistakes");
+  ok(!strcmp(verdict("decays", "[1,1,1,1,1,1,1,1,1]", &c), "is [1,1,1,1,1,1,1,1,1], too many numbers; allowed: a number from 0 to 1, "
+     "or a list of up to 8 of them, or none"), "nine of at most eight");
+}
+
 /* Print, read into another struct, compare the bits of the field. */
 static bool round_trip(const char *key, const config *c, char *text, size_t room)
 {
@@ -138,6 +153,7 @@ static bool round_trip(const char *key, const config *c, char *text, size_t room
   memset(&back, 0x5a, sizeof back);
   if ((size_t)dx_option_print(o, c, text, room) >= room || *verdict(key, text, &back)) return false;
   if (o->type == DX_INTS) size = sizeof(int64_t) * (size_t)(1 + c->sizes.n);
+  if (o->type == DX_REALS) size = sizeof(int64_t) + sizeof(double) * (size_t)c->decays.n;
   if (o->type == DX_TEXT) size = strlen(c->name) + 1;
   return !memcmp((const char *)c + o->at, (const char *)&back + o->at, size);
 }
@@ -170,6 +186,12 @@ static void check_print(void)
   ok(prints("threads", &c, "3") && prints("limit", &c, "0.5") && prints("any", &c, "-9223372036854775808"),
      "numbers beside words");
   ok(prints("sizes", &c, "[1, 2, 64]") && prints("flip", &c, "false"), "a list, a bool");
+  c.decays = (dx_reals){3, {0.999, 0.9999, 2e-5}};
+  ok(prints("decays", &c, "[0.999, 0.9999, 2.0e-05]"), "a list of reals");
+  c.decays.n = 1;
+  ok(prints("decays", &c, "0.999"), "one of them stands alone");
+  c.decays.v[0] = 0;
+  ok(prints("decays", &c, "none"), "or as its word");
   snprintf(c.name, sizeof c.name, "a: 'b'");
   ok(prints("name", &c, "a: 'b'"), "a text");
   ok(dx_option_print(row("sizes"), &c, text, sizeof text) == 10 && !strcmp(text, "[1, 2, "),
@@ -252,7 +274,8 @@ static void check_allowed(void)
     {"steps", "a whole number from 1 to 1000000000"}, {"threads", "a whole number from 1 to 64, or auto or all"},
     {"any", "a whole number"}, {"limit", "a number above 0 up to 100, or none"}, {"wide", "a number"},
     {"flip", "true or false"}, {"kind", "linear, cosine or sigmoid"}, {"name", "text of up to 7 bytes"},
-    {"sizes", "a list of up to 16 whole numbers from 0 to 64"}};
+    {"sizes", "a list of up to 16 whole numbers from 0 to 64"},
+    {"decays", "a number from 0 to 1, or a list of up to 8 of them, or none"}};
   char text[128];
 
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -268,6 +291,7 @@ int main(void)
   check_whole();
   check_real();
   check_others();
+  check_reals();
   check_print();
   check_random_numbers();
   check_names();

@@ -266,13 +266,14 @@ static const char *bool_read(const char *text, bool *out)
   return "";
 }
 
-/* "[1, 2]", or "1" alone. */
-static const char *ints_read(const dx_option *o, const char *text, dx_ints *out)
+/* "[1, 2]", or "1" alone, into the one of the two that is not NULL. */
+static const char *list_read(const dx_option *o, const char *text, dx_ints *ints, dx_reals *reals)
 {
   const char *at = text, *end = text + strlen(text), *wrong, *stop;
+  int64_t *const n = ints ? &ints->n : &reals->n;
   char one[64];
 
-  out->n = 0;
+  *n = 0;
   if (*text == '[') {
     if (end[-1] != ']' || end - text < 2) return "";
     at++, end--;
@@ -283,12 +284,14 @@ static const char *ints_read(const dx_option *o, const char *text, dx_ints *out)
     stop = memchr(at, ',', (size_t)(end - at));
     if (!stop) stop = end;
     snprintf(one, sizeof one, "%.*s", (int)(stop - at < 64 ? stop - at : 63), at);
-    for (size_t n = strlen(one); n > 0 && isspace((unsigned char)one[n - 1]);) one[--n] = '\0';
-    if (out->n == DX_INTS_MAX) return ", too many numbers";
-    if ((wrong = whole_read(o, one, &out->v[out->n++]))) return wrong;
+    for (size_t i = strlen(one); i > 0 && isspace((unsigned char)one[i - 1]);) one[--i] = '\0';
+    if (*n == (ints ? DX_INTS_MAX : DX_REALS_MAX)) return ", too many numbers";
+    wrong = ints ? whole_read(o, one, &ints->v[*n]) : real_read(o, one, &reals->v[*n]);
+    if (wrong) return wrong;
+    ++*n;
     at = stop + 1;
   }
-  return *text == '[' || out->n == 1 ? NULL : "";
+  return *text == '[' || *n == 1 ? NULL : "";
 }
 
 static const char *text_read(const dx_option *o, const char *text, char *out)
@@ -310,14 +313,15 @@ dx_error *dx_option_read(const dx_option *o, const char *text, void *config)
 {
   unsigned char *const field = (unsigned char *)config + o->at;
   const char *wrong = "";
-  union { int64_t i; double r; bool b; dx_ints l; } v;
+  union { int64_t i; double r; bool b; dx_ints l; dx_reals k; } v;
 
   memset(&v, 0, sizeof v);
   switch (o->type) {
   case DX_INT: wrong = whole_read(o, text, &v.i); break;
   case DX_REAL: wrong = real_read(o, text, &v.r); break;
   case DX_BOOL: wrong = bool_read(text, &v.b); break;
-  case DX_INTS: wrong = ints_read(o, text, &v.l); break;
+  case DX_INTS: wrong = list_read(o, text, &v.l, NULL); break;
+  case DX_REALS: wrong = list_read(o, text, NULL, &v.k); break;
   case DX_TEXT: wrong = text_read(o, text, (char *)field); break;
   }
   if (wrong) return refuse(o, text, wrong);
@@ -386,10 +390,19 @@ static void put_real(writer *w, const dx_option *o, double v)
   else put(w, "%s", isnan(v) ? ".nan" : v > 0 ? ".inf" : "-.inf");
 }
 
+int dx_real_print(double v, char *text, size_t room)
+{
+  writer w = {text, room, 0};
+
+  put_digits(&w, v);
+  return w.used;
+}
+
 int dx_option_print(const dx_option *o, const void *config, char *text, size_t room)
 {
   const void *const field = (const unsigned char *)config + o->at;
   const dx_ints *const list = field;
+  const dx_reals *const reals = field;
   writer w = {text, room, 0};
 
   switch (o->type) {
@@ -404,6 +417,14 @@ int dx_option_print(const dx_option *o, const void *config, char *text, size_t r
       put_whole(&w, o, list->v[i]);
     }
     put(&w, "]");
+    break;
+  case DX_REALS:
+    put(&w, reals->n == 1 ? "" : "[");
+    for (int64_t i = 0; i < reals->n; i++) {
+      put(&w, "%s", i ? ", " : "");
+      put_real(&w, o, reals->v[i]);
+    }
+    put(&w, reals->n == 1 ? "" : "]");
     break;
   }
   return w.used;
@@ -459,7 +480,8 @@ int dx_option_allowed(const dx_option *o, char *text, size_t room)
 
   switch (o->type) {
   case DX_INT: put(&w, "a whole number"); break;
-  case DX_REAL: put(&w, "a number"); break;
+  case DX_REAL:
+  case DX_REALS: put(&w, "a number"); break;
   case DX_BOOL: put(&w, "true or false"); break;
   case DX_INTS: put(&w, "a list of up to %d whole numbers", DX_INTS_MAX); break;
   case DX_TEXT:
@@ -467,8 +489,9 @@ int dx_option_allowed(const dx_option *o, char *text, size_t room)
     else put(&w, "text of up to %zu bytes", o->room - 1);
     break;
   }
-  if (o->type == DX_REAL) put_bounds(&w, o->lo, o->hi, DBL_MAX);
+  if (o->type == DX_REAL || o->type == DX_REALS) put_bounds(&w, o->lo, o->hi, DBL_MAX);
   if (o->type == DX_INT || o->type == DX_INTS) put_bounds(&w, o->lo, o->hi, 0x1p63);
+  if (o->type == DX_REALS) put(&w, ", or a list of up to %d of them", DX_REALS_MAX);
   if (o->words) {
     put(&w, ", or ");
     put_list(&w, o->words);

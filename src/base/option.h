@@ -8,11 +8,12 @@
 #include <stdint.h>
 #include "base/error.h"
 
-/* A short list of whole numbers, such as [1, 2, 2, 2]. */
-enum { DX_INTS_MAX = 16 };
+/* Short lists of numbers, such as [1, 2, 2, 2]. */
+enum { DX_INTS_MAX = 16, DX_REALS_MAX = 8 };
 typedef struct { int64_t n, v[DX_INTS_MAX]; } dx_ints;
+typedef struct { int64_t n; double v[DX_REALS_MAX]; } dx_reals;
 
-typedef enum { DX_INT, DX_REAL, DX_BOOL, DX_TEXT, DX_INTS } dx_option_type;
+typedef enum { DX_INT, DX_REAL, DX_BOOL, DX_TEXT, DX_INTS, DX_REALS } dx_option_type;
 
 /* What changing the option means for the answer (design: scientific or run-only). */
 typedef enum {
@@ -32,11 +33,13 @@ typedef struct {
   const char *words;        /* numbers only: words that stand for values, which may lie
                                outside of lo..hi: "auto=0|none=-1" */
   dx_option_role role;
+  const char *before;       /* what runs that were begun before there was this option did, as its value; NULL: they
+                               cannot be gone on with */
 } dx_option;
 
 #define DX_TYPE_OF(expr)                                                  \
   _Generic((expr), int64_t: DX_INT, double: DX_REAL, bool: DX_BOOL,       \
-                   char *: DX_TEXT, dx_ints: DX_INTS)
+                   char *: DX_TEXT, dx_ints: DX_INTS, dx_reals: DX_REALS)
 
 /* DX_OPTION(struct, field, preset, lo, hi, help [, .role = ..., .words = ...]) */
 #define DX_OPTION(T, field, preset_, lo_, hi_, ...)                       \
@@ -52,8 +55,11 @@ typedef struct {
 dx_error *dx_option_read(const dx_option *o, const char *text, void *config) DX_MUST_CHECK;
 /* Write the field's value as the text that dx_option_read takes back to the
    same bits: words where they stand for it, numbers with the fewest digits that do, in
-   a form that every YAML reader takes for a number.  Returns its length; cut like snprintf. */
+   a form that every YAML reader takes for a number, and reals that are a list of one without its brackets.
+   Returns its length; cut like snprintf. */
 int dx_option_print(const dx_option *o, const void *config, char *text, size_t room);
+/* One number, with the fewest digits that read back to it, as dx_option_print has it. */
+int dx_real_print(double v, char *text, size_t room);
 /* All presets of a table into config. A preset that dx_option_read refuses is
    a broken promise (assert); rows without a preset are left alone. */
 void dx_option_presets(const dx_option *table, void *config);

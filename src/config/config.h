@@ -61,7 +61,8 @@ dx_error *dx_sections_print(const dx_section *sections, int count, unsigned role
                             char **out) DX_MUST_CHECK;
 /* Which keys differ between two printed texts: "train.batch (64 there, 32 here)",
    joined by ", " (malloc'd; empty when none). Keys whose row in sections has another
-   role than DX_FIXED are passed over, those without a row are not.  Local */
+   role than DX_FIXED are passed over, those without a row are not. A key that is absent there has the
+   value `before` of its row, if that is given.  Local */
 dx_error *dx_sections_differ(const dx_section *sections, int count, const char *theirs,
                              const char *ours, char **out) DX_MUST_CHECK;
 

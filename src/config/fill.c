@@ -290,7 +290,7 @@ static void check_value(report *r, const dx_key *k, const dx_section *s, const d
 
   dx_option_allowed(o, allowed, sizeof allowed);
   if (k->kind == DX_KEY_NOTHING) complain(r, k, k->key, "has no value; allowed: %s", allowed);
-  else if (k->kind == DX_KEY_LIST && o->type != DX_INTS)
+  else if (k->kind == DX_KEY_LIST && o->type != DX_INTS && o->type != DX_REALS)
     complain(r, k, k->key, "is a list, %s; allowed: %s", dx_text_show(k->text, shown), allowed);
   else if ((e = dx_option_read(o, k->text, s->into))) {
     complain(r, k, k->key, "%s", dx_error_text(e));

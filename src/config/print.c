@@ -69,8 +69,8 @@ dx_error *dx_sections_print(const dx_section *sections, int count, unsigned role
 
 /* ---- differences ---- */
 
-/* Does a difference in this key count? Sections that are not chosen count too: theirs may be. */
-static bool is_fixed(const dx_section *sections, int count, const char *key)
+/* The row of a key, also of sections that are not chosen: theirs may be. NULL: none. */
+static const dx_option *row_of(const dx_section *sections, int count, const char *key)
 {
   const char *point = strchr(key, '.');
   const size_t length = point ? (size_t)(point - key) : 0;
@@ -81,10 +81,13 @@ static bool is_fixed(const dx_section *sections, int count, const char *key)
 
     if (strlen(prefix) != length || strncmp(prefix, key, length) != 0) continue;
     o = dx_option_find(sections[i].options, point ? point + 1 : key);
-    if (o) return o->role == DX_FIXED;
+    if (o) return o;
   }
-  return true;
+  return NULL;
 }
+
+/* Does a difference in this key count? */
+static bool is_fixed(const dx_option *row) { return !row || row->role == DX_FIXED; }
 
 /* theirs or ours may be NULL: the key stands on one side only. */
 static void put_difference(FILE *to, const char *key, const char *theirs, const char *ours)
@@ -100,15 +103,17 @@ static void put_differences(FILE *to, const dx_section *sections, int count, con
 {
   for (int i = 0; i < ours->count; i++) {
     const dx_key *k = &ours->at[i];
+    const dx_option *const row = row_of(sections, count, k->key);
     const char *there = dx_keys_text(theirs, k->key);
 
-    if (k->kind == DX_KEY_SECTION || !is_fixed(sections, count, k->key)) continue;
+    if (!there && row) there = row->before;
+    if (k->kind == DX_KEY_SECTION || !is_fixed(row)) continue;
     if (!there || strcmp(there, k->text) != 0) put_difference(to, k->key, there, k->text);
   }
   for (int i = 0; i < theirs->count; i++) {
     const dx_key *k = &theirs->at[i];
 
-    if (k->kind == DX_KEY_SECTION || !is_fixed(sections, count, k->key)) continue;
+    if (k->kind == DX_KEY_SECTION || !is_fixed(row_of(sections, count, k->key))) continue;
     if (!dx_keys_find(ours, k->key)) put_difference(to, k->key, k->text, NULL);
   }
 }

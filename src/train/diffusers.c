@@ -266,15 +266,6 @@ static void set(reader *r, const char *theirs, const char *ours, const char *tex
   dx_error_free(e);
 }
 
-/* The fewest digits that give x again: what stands in the file, as a rule. */
-static void print_real(double x, char text[64])
-{
-  for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, 64, "%.*g", digits, x);
-    if (strtod(text, NULL) == x) return;
-  }
-}
-
 static void read_row(reader *r, const struct row *row)
 {
   const dx_json *const v = dx_json_at(r->json, row->theirs);
@@ -290,7 +281,7 @@ static void read_row(reader *r, const struct row *row)
   }
   if (!v) snprintf(text, sizeof text, "%s", row->preset);
   else if (dx_json_int(v, &n)) snprintf(text, sizeof text, "%" PRId64, n);
-  else if (dx_json_real(v, &x)) print_real(x, text);
+  else if (dx_json_real(v, &x)) dx_real_print(x, text, sizeof text);
   else if (dx_json_bool(v, &b)) snprintf(text, sizeof text, "%s", b ? "true" : "false");
   else {
     dx_option_allowed(dx_option_find(unet()->options, row->ours), allowed, sizeof allowed);
