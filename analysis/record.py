@@ -157,7 +157,7 @@ class Terms:
         if kl:
             self.prior, self.decoder, self.total = (record.total(n, units, row) for n in ("prior", "decoder", "total"))
             self.examples = int(record.array("kl/examples")[row])
-            self.weights = "averaged" if record.array("kl/ema")[row] else "raw"
+            self.weights = record.weights(int(record.array("kl/ema")[row]))
 
     @property
     def missing(self):
@@ -276,6 +276,13 @@ class Record(_File):
         """{dotted key: text} of the scientific settings."""
         return flatten(self.experiment)
 
+    def weights(self, place):
+        """What weights of that place in train.ema are called, with the rate where there are several; 0: raw."""
+        rates = self.settings().get("train.ema", "")
+        if not place or not rates.startswith("["):
+            return "averaged" if place else "raw"
+        return f"averaged ({_split(rates[1:-1])[place - 1].strip()})"
+
     def provenance(self):
         """({name: text}, [{name: value} per session]) of who made the record and where."""
         group = self._h5.get("provenance")
@@ -353,7 +360,8 @@ class Samples(_File):
         self.name = self.label = self.attr("name", "") or os.path.basename(path)
         self.step = int(self.number("step"))
         self.sampler = self.attr("sampler", "")
-        self.weights = "averaged" if self.attr("ema", "0") in ("1", "True") else "raw"
+        averaged = "averaged" if self.attr("ema", "0") not in ("0", "False") else "raw"
+        self.weights = re.sub("^ema-(.*)", r"averaged (\1)", self.attr("weights", averaged))
         self.x = self.array("x", None, None, None, None)
         shape = self.x.shape[1:]
         empty = np.empty((0,) + shape)

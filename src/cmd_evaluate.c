@@ -7,12 +7,16 @@
 #include "base/clock.h"
 #include "commands.h"
 #include "train/evaluate.h"
+#include "train/optimizer.h"
 #include "train/record.h"
 
 static void print(const dx_problem *p, const dx_evaluation *e)
 {
   const double bits = dx_problem_bits(p);
   const dx_evaluation_head *const h = &e->head;
+  const dx_train_config *const train = &p->spec->train;
+  const bool several = h->ema && dx_averages(train) > 1;
+  char name[DX_WEIGHTS_NAME];
 
   printf("%-10s %14s %12s %14s %12s\n", "term", "nats", "+-", "bits/dim", "+-");
   const struct { const char *name; double v, se; } rows[] = {
@@ -29,8 +33,9 @@ static void print(const dx_problem *p, const dx_evaluation *e)
     if (rows[i].se == rows[i].se) printf("%12.6f %14.6f %12.6f\n", rows[i].se, rows[i].v * bits, rows[i].se * bits);
     else printf("%12s %14.6f %12s\n", "", rows[i].v * bits, "");
   }
-  printf("step %lld, %s weights, %lld test examples; decoder variance %.6g\n", (long long)h->step,
-         h->ema ? "averaged" : "raw", (long long)h->examples, h->decoder_variance);
+  printf("step %lld, %s weights%s%s%s, %lld test examples; decoder variance %.6g\n", (long long)h->step, h->ema ? "averaged" : "raw",
+         several ? " (" : "", several ? dx_weights_name(train, (int)h->ema, name) : "", several ? ")" : "", (long long)h->examples,
+         h->decoder_variance);
 }
 
 /* Where the data have labels, the bound of each class. */
@@ -60,9 +65,9 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY(dx_call_option(&call, "-o", &to));
   DX_TRY_GOTO(err, out, dx_call_trained(&call, DX_DATA_READ, &t));
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
-  const bool ema = t.ema && !strcmp(spec->evaluate.weights, "ema");
   const double begin = dx_clock();
 
+  DX_TRY_GOTO(err, out, dx_trained_weights(call.comm, &t, spec->evaluate.weights));
   if (to) snprintf(path, sizeof path, "%s", to);
   else {
     char stem[4000];
@@ -74,7 +79,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path, "record"));
-  DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, NULL, &e));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, t.w, t.step, t.ema, NULL, NULL, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
     print_classes(p, &e);

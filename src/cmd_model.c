@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "train/checkpoint.h"
 #include "train/diffusers.h"
+#include "train/optimizer.h"
 
 /* The network that an experiment describes, its parameters alone. */
 static dx_error *list_parameters(const dx_spec *s, dx_model_spec *m, dx_params *out)
@@ -69,14 +70,15 @@ out:
 
 static dx_error *export(dx_call *call)
 {
-  const bool ema = dx_call_flag(call, "--ema");
-  dx_call first = *call;
+  dx_call first;
   dx_trained t = {0};
   dx_params p = {0};
-  char *settings = NULL;
+  char *settings = NULL, weights[DX_WEIGHTS_NAME];
   dx_error *err;
 
-  if (call->argc != 3) return DX_FAIL(USAGE, "usage: diffx model export RUN|CHECKPOINT DIR [--ema]");
+  dx_call_ema(call, weights);
+  if (call->argc != 3) return DX_FAIL(USAGE, "usage: diffx model export RUN|CHECKPOINT DIR [--ema[=RATE]]");
+  first = *call;
   first.argv = call->argv + 1;
   first.argc = 1;
   DX_TRY_GOTO(err, out, dx_trained_read(&first, &t, &settings));
@@ -87,12 +89,12 @@ static dx_error *export(dx_call *call)
     err = DX_FAIL(DATA, "%s: model.kind is %s; diffusers has the network of unet alone", t.file, s->model ? s->model->name : "exact");
     goto out;
   }
-  DX_TRY_GOTO(err, out, dx_trained_weights_there(&t, ema));
+  DX_TRY_GOTO(err, out, dx_trained_ema(NULL, &t, weights));
   DX_TRY_GOTO(err, out, list_parameters(s, &t.model, &p));
   DX_TRY_GOTO(err, out, dx_checkpoint_fits(t.file, t.floats, &p));
-  DX_TRY_GOTO(err, out, dx_diffusers_write(call->argv[2], s->model_config, &t.model, &p, ema ? t.ema : t.raw));
-  dx_log_say(call->log, DX_LOG_INFO, "%s: the %s weights of step %lld, for UNet2DModel.from_pretrained", call->argv[2],
-             ema ? "averaged" : "raw", (long long)t.step);
+  DX_TRY_GOTO(err, out, dx_diffusers_write(call->argv[2], s->model_config, &t.model, &p, t.w));
+  dx_log_say(call->log, DX_LOG_INFO, "%s: the weights of step %lld (%s), for UNet2DModel.from_pretrained", call->argv[2],
+             (long long)t.step, dx_weights_name(&s->train, t.ema, weights));
 out:
   free(settings);
   dx_params_destroy(&p);
@@ -107,5 +109,5 @@ dx_error *dx_cmd_model(const dx_call *call_)
 
   if (!strcmp(verb, "export")) return export(&call);
   if (!strcmp(verb, "import") && call.argc >= 3 && !strchr(call.argv[2], '=')) return import(&call);
-  return DX_FAIL(USAGE, "usage: diffx model import DIR OUT.h5 [key=value ...], or diffx model export RUN|CHECKPOINT DIR [--ema]");
+  return DX_FAIL(USAGE, "usage: diffx model import DIR OUT.h5 [key=value ...], or diffx model export RUN|CHECKPOINT DIR [--ema[=RATE]]");
 }

@@ -10,17 +10,17 @@
 dx_error *dx_cmd_predict(const dx_call *call_)
 {
   dx_call call = *call_;
-  const bool ema = dx_call_flag(&call, "--ema");
   const double begin = dx_clock();
   dx_trained t = {0};
   dx_team team = {0};
-  dx_predict_job job = {.team = &team, .ema = ema};
+  dx_predict_job job = {.team = &team};
   dx_net *net = NULL;
-  char words[32];
+  char words[32], weights[DX_WEIGHTS_NAME];
   dx_error *err;
 
+  dx_call_ema(&call, weights);
   if (call.argc < 3 || strchr(call.argv[1], '=') || strchr(call.argv[2], '='))
-    return DX_FAIL(USAGE, "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5 [--ema] [key=value ...]");
+    return DX_FAIL(USAGE, "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5 [--ema[=RATE]] [key=value ...]");
   job.in = call.argv[1];
   job.out = call.argv[2];
   call.argv[2] = call.argv[0]; /* the checkpoint, then assignments */
@@ -37,13 +37,14 @@ dx_error *dx_cmd_predict(const dx_call *call_)
     goto out;
   }
   DX_TRY_GOTO(err, out, dx_trained_has_shape(&t));
-  DX_TRY_GOTO(err, out, dx_trained_weights_there(&t, ema));
+  DX_TRY_GOTO(err, out, dx_trained_ema(call.comm, &t, weights));
+  job.ema = t.ema;
   DX_TRY_GOTO(err, out, dx_call_output(&call, job.out, "prediction"));
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &s->run, &team));
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, dx_net_create(&team, s->model, s->model_config, &job.model, &net)));
   err = dx_comm_rank(call.comm) == 0 ? dx_checkpoint_fits(t.file, t.floats, dx_net_params(net)) : NULL;
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
-  DX_TRY_GOTO(err, out, dx_predict_rows(&job, net, ema ? t.ema : t.raw));
+  DX_TRY_GOTO(err, out, dx_predict_rows(&job, net, t.w));
   dx_log_say(call.log, DX_LOG_INFO, "predicted in %s: %s", dx_clock_words(dx_clock() - begin, words), job.out);
 out:
   dx_net_destroy(net);

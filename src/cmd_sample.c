@@ -13,6 +13,7 @@
 #include "io/file.h"
 #include "io/h5.h"
 #include "train/checkpoint.h"
+#include "train/optimizer.h"
 #include "train/sample.h"
 
 enum { EXPERIMENT_MOST = 1 << 20 };
@@ -21,8 +22,7 @@ void dx_trained_free(dx_trained *t)
 {
   dx_experiment_destroy(t->experiment);
   free(t->file);
-  free(t->raw);
-  free(t->ema);
+  free(t->w);
   *t = (dx_trained){0};
 }
 
@@ -128,7 +128,7 @@ dx_error *dx_trained_read(const dx_call *call, dx_trained *t, char **settings)
   if (call->argc < 1) return DX_FAIL(USAGE, "a run folder or a checkpoint must be given; diffx help tells more");
   find_folder(call->argv[0], t->folder, sizeof t->folder);
   DX_TRY(dx_checkpoint_resolve(call->argv[0], call->log, &t->file));
-  DX_TRY(no_checkpoint(dx_checkpoint_open(t->file, &h, &t->raw, &t->ema, &t->floats)));
+  DX_TRY(no_checkpoint(dx_checkpoint_open(t->file, &h)));
   t->dataset_hash = h.dataset_hash;
   t->step = h.step;
   t->model = h.model;
@@ -156,33 +156,62 @@ dx_error *dx_trained_has_shape(const dx_trained *t)
                  "(train.steps) writes one that does", t->file);
 }
 
-dx_error *dx_trained_weights_there(const dx_trained *t, bool ema)
+dx_error *dx_trained_weights(const dx_comm *c, dx_trained *t, const char *name)
 {
-  if (!ema || t->ema) return NULL;
-  return DX_FAIL(USAGE, "--ema: %s holds no averaged weights (it was trained with train.ema: 0, or elsewhere)", t->file);
+  const dx_train_config *const train = &dx_experiment_spec(t->experiment)->train;
+  const bool lead = !c || dx_comm_rank(c) == 0;
+  char own[DX_WEIGHTS_NAME];
+  dx_error *err;
+
+  DX_TRY(dx_weights_find(train, name, &t->ema));
+  err = lead ? dx_checkpoint_read(t->file, dx_weights_name(train, t->ema, own), &t->w, &t->floats) : NULL;
+  if (!c) return err;
+  DX_TRY(dx_comm_agree(c, err));
+  dx_comm_broadcast(c, &t->floats, sizeof t->floats);
+  return broadcast_vector(c, &t->w, t->floats);
+}
+
+void dx_call_ema(dx_call *call, char name[DX_WEIGHTS_NAME])
+{
+  snprintf(name, DX_WEIGHTS_NAME, "raw");
+  for (int i = 0; i < call->argc; i++)
+    if (!strncmp(call->argv[i], "--ema=", 6)) {
+      char flag[DX_WEIGHTS_NAME + 8];
+
+      snprintf(name, DX_WEIGHTS_NAME, "ema-%s", call->argv[i] + 6);
+      snprintf(flag, sizeof flag, "%s", call->argv[i]);
+      (void)dx_call_flag(call, flag);
+      return;
+    }
+  if (dx_call_flag(call, "--ema")) snprintf(name, DX_WEIGHTS_NAME, "ema");
+}
+
+dx_error *dx_trained_ema(const dx_comm *c, dx_trained *t, const char *name)
+{
+  const dx_train_config *const train = &dx_experiment_spec(t->experiment)->train;
+  dx_error *wrong, *err;
+
+  if (strcmp(name, "raw") && dx_averages(train) == 0)
+    return DX_FAIL(USAGE, "--ema: %s holds no averaged weights (it was trained with train.ema: 0, or elsewhere)", t->file);
+  if (!(wrong = dx_weights_find(train, name, &t->ema))) return dx_trained_weights(c, t, name);
+  err = DX_FAIL(USAGE, "--ema %s", dx_error_text(wrong));
+  dx_error_free(wrong);
+  return err;
 }
 
 dx_error *dx_call_trained(const dx_call *call, dx_data_use data, dx_trained *out)
 {
   const dx_comm *const c = call->comm;
   char *settings = NULL;
-  int64_t head[3] = {0};
   dx_error *err = NULL;
 
   *out = (dx_trained){0};
   if (dx_comm_rank(c) == 0) err = dx_trained_read(call, out, &settings);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
-  head[0] = out->step;
-  head[1] = out->floats;
-  head[2] = out->ema != NULL;
-  dx_comm_broadcast(c, head, sizeof head);
+  dx_comm_broadcast(c, &out->step, sizeof out->step);
   dx_comm_broadcast(c, &out->model, sizeof out->model);
   dx_comm_broadcast(c, out->folder, sizeof out->folder);
-  out->step = head[0];
-  out->floats = head[1];
-  DX_TRY_GOTO(err, out, broadcast_vector(c, &out->raw, head[1]));
   DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &out->file));
-  if (head[2]) DX_TRY_GOTO(err, out, broadcast_vector(c, &out->ema, head[1]));
   DX_TRY_GOTO(err, out, dx_comm_broadcast_text(c, &settings));
   err = dx_experiment_create(call->argv[0], settings, strlen(settings), call->argv + 1, call->argc - 1,
                              data, &out->experiment);
@@ -218,8 +247,8 @@ dx_error *dx_cmd_sample(const dx_call *call_)
   DX_TRY(dx_call_option(&call, "-o", &to));
   DX_TRY_GOTO(err, out, dx_call_trained(&call, DX_DATA_READ, &t));
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
-  const bool ema = t.ema && !strcmp(spec->sample.weights, "ema");
 
+  DX_TRY_GOTO(err, out, dx_trained_weights(call.comm, &t, spec->sample.weights));
   if (to) snprintf(path, sizeof path, "%s", to);
   else {
     char stem[4000];
@@ -238,7 +267,7 @@ dx_error *dx_cmd_sample(const dx_call *call_)
     err = dx_folder_make(folder);
   }
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
-  DX_TRY_GOTO(err, out, dx_sample(p, ema ? t.ema : t.raw, t.step, ema, path, NULL, NULL, &seconds));
+  DX_TRY_GOTO(err, out, dx_sample(p, t.w, t.step, t.ema, path, NULL, NULL, &seconds));
   dx_log_say(call.log, DX_LOG_INFO, "%lld samples by %s in %s (%.3f s): %s", (long long)spec->sample.count,
              spec->sampler->name, dx_clock_words(seconds, words), seconds, path);
 out:

@@ -47,23 +47,28 @@ void dx_call_fresh(const dx_call *call, const char *stem, char *path, size_t roo
 /* argv[0] is an experiment file, the others are assignments. Rank 0 reads, all parse.  Collective */
 dx_error *dx_call_experiment(const dx_call *call, dx_experiment **out) DX_MUST_CHECK;
 
-/* argv[0] is a run folder or checkpoint, the others are assignments: its experiment and weights. */
+/* argv[0] is a run folder or checkpoint, the others are assignments: its experiment, then its weights. */
 typedef struct {
   dx_experiment *experiment;
   char *file;            /* the checkpoint */
   char folder[2048];     /* of the run; "." for a checkpoint that stands elsewhere */
-  int64_t step, floats;
+  int64_t step, floats;  /* floats: of w, once it is there */
   uint64_t dataset_hash; /* of the data it was trained with; rank 0, elsewhere 0 */
   dx_model_spec model;   /* as in dx_checkpoint_head */
-  float *raw, *ema;      /* whole; ema NULL without */
+  float *w;              /* whole; NULL before dx_trained_weights */
+  int ema;               /* which: 0 raw, else the place of their average in train.ema */
 } dx_trained;
 dx_error *dx_call_trained(const dx_call *call, dx_data_use data, dx_trained *out) DX_MUST_CHECK; /* Collective */
 /* Rank 0's part, for commands without MPI: the experiment is not made, its text is *settings (malloc'd).  Local */
 dx_error *dx_trained_read(const dx_call *call, dx_trained *t, char **settings) DX_MUST_CHECK;
 /* Refuse a checkpoint too old to tell the shape of its model, which commands without data need.  Local */
 dx_error *dx_trained_has_shape(const dx_trained *t) DX_MUST_CHECK;
-/* Refuse to take averaged weights where there are none.  Local */
-dx_error *dx_trained_weights_there(const dx_trained *t, bool ema) DX_MUST_CHECK;
+/* The weights of that name (dx_weights_find).  Collective; with c NULL Local */
+dx_error *dx_trained_weights(const dx_comm *c, dx_trained *t, const char *name) DX_MUST_CHECK;
+/* Take --ema or --ema=RATE out of the arguments: the name of those weights, "raw" without.  Then the weights, as above, where a
+   name other than raw needs an average. */
+void dx_call_ema(dx_call *call, char name[DX_WEIGHTS_NAME]);
+dx_error *dx_trained_ema(const dx_comm *c, dx_trained *t, const char *name) DX_MUST_CHECK;
 void dx_trained_free(dx_trained *t);
 /* Refuse a problem p whose model is another one, warn where its data are others than those of the
    training.  Collective */

@@ -190,6 +190,16 @@ static dx_error *check_draw(const dx_spec *s, const char **key)
                  s->objective.loss);
 }
 
+static dx_error *check_weights(const dx_spec *s, const dx_keys *keys, const char *key, const char *name)
+{
+  int place;
+  dx_error *const wrong = dx_weights_find(&s->train, name, &place), *err = NULL;
+
+  if (wrong) err = dx_keys_wrong(keys, key, "%s", dx_error_text(wrong));
+  dx_error_free(wrong);
+  return err;
+}
+
 /* What single rows cannot see. */
 static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
 {
@@ -206,7 +216,9 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
   if (!wrong) wrong = check_draw(s, &key);
   dx_process_destroy(&p);
   if (wrong) wrong = dx_error_in(wrong, "%s", dx_keys_place(keys, key));
-  return dx_keys_both(err, wrong);
+  err = dx_keys_both(err, wrong);
+  err = dx_keys_both(err, check_weights(s, keys, "evaluate.weights", s->evaluate.weights));
+  return dx_keys_both(err, check_weights(s, keys, "sample.weights", s->sample.weights));
 }
 
 static dx_error *compatible(const dx_spec *spec, const char *theirs)

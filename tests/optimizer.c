@@ -105,7 +105,7 @@ typedef struct { double w[N], m1[N], m2[N], e[N]; } state;
 static void by_the_paper(const dx_train_config *c, int step, double factor, const float *g, state *s)
 {
   /* the decays are float32 by definition (doc/math.md) */
-  const double b1 = (double)(float)c->beta1, b2 = (double)(float)c->beta2, ema = (double)(float)c->ema;
+  const double b1 = (double)(float)c->beta1, b2 = (double)(float)c->beta2, ema = (double)(float)dx_average_decay(c, 1, step);
   const double rate = dx_rate(c, step);
 
   for (int i = 0; i < N; i++) {
@@ -145,13 +145,13 @@ static void against_double(const dx_kernels *k, const dx_train_config *c, const 
     const double factor = dx_clip_factor(c->clip, sqrt(k->sum_squares(N, g)));
     const dx_adam a = dx_adam_of(c, step, factor);
 
-    k->adam(N, &a, g, w, m1, m2, c->ema > 0 ? e : NULL);
+    k->adam(N, &a, g, w, m1, m2, dx_averages(c) ? e : NULL);
     by_the_paper(c, step, factor, g, &s);
   }
   const double in_w = error_of(w, s.w), in_m1 = error_of(m1, s.m1), in_m2 = error_of(m2, s.m2);
   ok(in_w < 1e-6 && in_m1 < 1e-6 && in_m2 < 1e-6, "%s, %s, %d steps: weights %.0e, moments %.0e, %.0e", k->name, what,
      STEPS, in_w, in_m1, in_m2);
-  if (c->ema > 0) {
+  if (dx_averages(c)) {
     const double in_e = error_of(e, s.e);
 
     ok(in_e < 1e-6, "%s, %s: moving average %.0e", k->name, what, in_e);
@@ -170,7 +170,7 @@ static void steps(const dx_kernels *k)
   c.weight_decay = 0.3;
   c.warmup = 5;
   c.clip = 20;
-  c.ema = 0.9;
+  c.ema = (dx_reals){1, {0.9}};
   against_double(k, &c, "adamw with all there is");
   c = presets();
   c.steps = STEPS;
@@ -179,8 +179,74 @@ static void steps(const dx_kernels *k)
   against_double(k, &c, "no memory at all");
   c.beta1 = dx_option_find(dx_train_options, "beta1")->hi;
   c.beta2 = dx_option_find(dx_train_options, "beta2")->hi;
-  c.ema = dx_option_find(dx_train_options, "ema")->hi;
+  c.ema = (dx_reals){1, {dx_option_find(dx_train_options, "ema")->hi}};
   against_double(k, &c, "the longest memory that is allowed");
+}
+
+/* Against the programs that the warm-ups come from, as they compute them. */
+static void averages(void)
+{
+  dx_train_config c = presets();
+  int wrong = 0;
+
+  c.ema = (dx_reals){3, {0.999, 0.9999, 0.5}};
+  for (int64_t done = 0; done < 100000; done += 7)
+    for (int i = 1; i <= 3; i++) wrong += dx_average_decay(&c, i, done) != c.ema.v[i - 1];
+  ok(wrong == 0, "without a warm-up each decays by its rate");
+  snprintf(c.ema_warmup, sizeof c.ema_warmup, "inverse");
+  for (int64_t updates = 1; updates < 200000; updates += 3) /* score_sde's counter, which is raised first */
+    for (int i = 1; i <= 3; i++) {
+      const double theirs = fmin(c.ema.v[i - 1], (1.0 + (double)updates) / (10.0 + (double)updates));
+
+      wrong += dx_average_decay(&c, i, updates - 1) != theirs;
+    }
+  ok(wrong == 0, "inverse is min(rate, (1 + n) / (10 + n)), each for itself");
+  ok(near(dx_average_decay(&c, 1, 0), 2.0 / 11, 1e-15) && dx_average_decay(&c, 3, 7) == 0.5 && near(dx_average_decay(&c, 3, 6), 8.0 / 17, 1e-15),
+     "which begins at 2/11 and stops at the rate");
+  snprintf(c.ema_warmup, sizeof c.ema_warmup, "half-life");
+  double worst = 0;
+  for (int64_t done = 0; done < 1000000; done = 2 * done + 1)
+    for (int i = 1; i <= 3; i++) { /* EDM's training loop, in images with any batch */
+      const double batch = 512, half = batch * log(0.5) / log(c.ema.v[i - 1]), now = fmin(half, 0.05 * batch * (double)done);
+      const double theirs = pow(0.5, batch / fmax(now, 1e-8));
+
+      worst = fmax(worst, fabs(dx_average_decay(&c, i, done) - theirs));
+    }
+  ok(worst < 1e-14, "half-life is EDM's with its ratio of 0.05: off by at most %.0e", worst);
+  c.ema = (dx_reals){1, {pow(0.5, 512 / 500e3)}};
+  ok(near(dx_average_decay(&c, 1, 1000000), 0.99929046912, 1e-11), "and at the end its published 0.99929046912");
+}
+
+static int place_of(const dx_train_config *c, const char *name, char words[256])
+{
+  int place = -1;
+  dx_error *e = dx_weights_find(c, name, &place);
+
+  snprintf(words, 256, "%s", e ? dx_error_text(e) : "");
+  if (e) place = -1;
+  dx_error_free(e);
+  return place;
+}
+
+static void which_weights(void)
+{
+  dx_train_config c = presets();
+  char words[256], name[DX_WEIGHTS_NAME];
+
+  ok(dx_averages(&c) == 0 && place_of(&c, "ema", words) == 0 && place_of(&c, "raw", words) == 0, "without an average ema is raw");
+  ok(place_of(&c, "ema-0.9", words) == -1 && !strcmp(words, "is ema-0.9; allowed: raw, ema (raw, too, as train.ema is none)"), "%s", words);
+  c.ema = (dx_reals){1, {0.9999}};
+  ok(dx_averages(&c) == 1 && place_of(&c, "ema", words) == 1 && place_of(&c, "ema-0.9999", words) == 1 && place_of(&c, "raw", words) == 0 &&
+     !strcmp(dx_weights_name(&c, 1, name), "ema") && !strcmp(dx_weights_name(&c, 0, name), "raw"), "one average is called ema, and may be by its rate");
+  c.ema = (dx_reals){3, {0.9999, 0.999, 1e-5}};
+  ok(place_of(&c, "ema", words) == 1 && place_of(&c, "ema-.99900", words) == 2 && place_of(&c, "ema-1e-5", words) == 3, "of three each by its rate");
+  ok(!strcmp(dx_weights_name(&c, 1, name), "ema-0.9999") && place_of(&c, dx_weights_name(&c, 3, name), words) == 3, "and named so");
+  for (int i = 0; i < 6; i++) {
+    static const char *const bad[] = {"ema-0.99", "ema-", "emma", "ema-0.999x", "ema2", ""};
+
+    place_of(&c, bad[i], words);
+    ok(strstr(words, "; allowed: raw, ema (the first of train.ema), ema-0.9999, ema-0.999, ema-1.0e-05") != NULL, "%s", words);
+  }
 }
 
 static void numbers(void)
@@ -226,6 +292,11 @@ static void refusals(void)
        !strcmp(words, "is 0.01 and needs train.optimizer: adamw (here adam)"), "weight decay with adam: %s", words);
   snprintf(c.optimizer, sizeof c.optimizer, "adamw");
   ok(!dx_train_config_wrong(&c, &key, words), "and with adamw it is fine");
+  c.ema = (dx_reals){3, {0.9, 0.99, 0.9}};
+  ok(dx_train_config_wrong(&c, &key, words) && !strcmp(key, "train.ema") &&
+       !strcmp(words, "has 0.9 in place 3; allowed in a list: rates above 0, each once"), "a rate twice: %s", words);
+  c.ema.v[2] = 0;
+  ok(dx_train_config_wrong(&c, &key, words) && strstr(words, "has 0 in place 3") != NULL, "a rate of 0 in a list: %s", words);
 }
 
 int main(void)
@@ -243,6 +314,8 @@ int main(void)
     if (i == 0) clips(&k);
     steps(&k);
   }
+  averages();
+  which_weights();
   numbers();
   refusals();
   return done();

@@ -185,7 +185,7 @@ static double sum_of(const job *j)
 
   for (int64_t i = 0; i < s->floats; i++) sum += (double)s->w[i] * (double)(i + 1);
   for (int64_t i = 0; i < s->n; i++)
-    sum += ((double)s->moment1[i] + 2 * (double)s->moment2[i] + 3 * (double)s->ema[i]) * (double)(i + 1);
+    sum += ((double)s->moment1[i] + 2 * (double)s->moment2[i] + 3 * (double)s->ema[0][i]) * (double)(i + 1);
   return sum;
 }
 
@@ -360,7 +360,7 @@ static void odd_checkpoints(const char *good)
     dx_error *e = NULL;
 
     if (lead()) must(dx_checkpoint_write_weights(sizes, "seed: 1", &odd[i], dx_net_params(j.problem->net), j.state->w));
-    if (lead()) e = dx_checkpoint_open(sizes, NULL, NULL, NULL, NULL);
+    if (lead()) e = dx_checkpoint_open(sizes, NULL);
     all_ok(!lead() || (e && dx_error_code(e) == DX_E_DATA && strstr(dx_error_text(e), "the model is made for samples of ")), "%s",
            lead() && e ? dx_error_text(e) : "no error");
     dx_error_free(e);
@@ -381,12 +381,12 @@ static void evaluations(const char *good)
 
   begin(&j, good, NULL);
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, false, NULL, NULL, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, 0, NULL, NULL, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_evaluate: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, false, lead() ? at_once : NULL, NULL, &e), DX_E_STOPPED, "stopped during an evaluation"),
+  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, 0, lead() ? at_once : NULL, NULL, &e), DX_E_STOPPED, "stopped during an evaluation"),
          "and rank 0 wants to stop");
-  must(dx_evaluate(j.problem, j.state->w, 0, false, NULL, NULL, &e));
+  must(dx_evaluate(j.problem, j.state->w, 0, 0, NULL, NULL, &e));
   all_ok(e.head.examples == 60 && isfinite(e.head.total), "then it is done");
   dx_evaluation_free(&e);
   end(&j);
@@ -417,14 +417,14 @@ static void samples(const char *good)
 
   begin(&j, good, NULL);
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, path, NULL, NULL, &seconds), DX_E_INTERNAL, "rank 1: no memory for 4000 samples"),
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, 0, path, NULL, NULL, &seconds), DX_E_INTERNAL, "rank 1: no memory for 4000 samples"),
          "dx_sample: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, in("nowhere/samples.h5"), NULL, NULL, &seconds), DX_E_IO, "rank 0: cannot write "),
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, 0, in("nowhere/samples.h5"), NULL, NULL, &seconds), DX_E_IO, "rank 0: cannot write "),
          "and rank 0 cannot write");
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, false, path, lead() ? NULL : at_once, NULL, &seconds), DX_E_STOPPED,
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 0, 0, path, lead() ? NULL : at_once, NULL, &seconds), DX_E_STOPPED,
                  "stopped while samples were drawn") && !dx_file_exists(path), "dx_sample: stopped by a rank that is not the first");
-  must(dx_sample(j.problem, j.state->w, 0, false, path, NULL, NULL, &seconds));
+  must(dx_sample(j.problem, j.state->w, 0, 0, path, NULL, NULL, &seconds));
   all_ok(dx_file_exists(path), "then they are drawn");
   end(&j);
 }
@@ -450,8 +450,8 @@ static void bad_disk(void)
   steps(&j, 1);
   spoil(test, DX_TEST, ROWS / 3 + 1);
   snprintf(words, sizeof words, "rank 1: %s: cannot read /test/x", test);
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 1, false, NULL, NULL, &e), DX_E_DATA, words), "dx_evaluate: the same");
-  all_ok(all_got(dx_sample(j.problem, j.state->w, 1, false, in("never.h5"), NULL, NULL, &seconds), DX_E_DATA, words), "dx_sample: the same");
+  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 1, 0, NULL, NULL, &e), DX_E_DATA, words), "dx_evaluate: the same");
+  all_ok(all_got(dx_sample(j.problem, j.state->w, 1, 0, in("never.h5"), NULL, NULL, &seconds), DX_E_DATA, words), "dx_sample: the same");
   must(dx_trainer_reload(j.trainer));
   steps(&j, 1);
   all_ok(j.state->step == 2, "and a step, which needs other rows, is still made");

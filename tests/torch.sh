@@ -39,7 +39,7 @@ good "cosine: a run on two ranks" ranks 2 cosine.yaml output=cosine
 good "cosine: evaluated with fixed-large" ranks 1 evaluate cosine objective.variance=fixed-large
 parity cosine moons.h5
 
-# Adam with dropout and linear decay, the raw weights, an estimate from some timesteps, DDIM
+# Adam with dropout and linear decay, two averages with a warm-up beside the raw weights, an estimate from some timesteps, DDIM
 good "mixture8 as a file" "$diffx" data make mixture8 mixture8.h5 train=100 test=70
 cat >linear.yaml <<'Y'
 seed: 3
@@ -48,12 +48,12 @@ process:   {schedule: linear, timesteps: 100, decoder_variance: clipped}
 model:     {kind: mlp, hidden: [30, 20, 30], dropout: 0.1}
 objective: {variance: fixed-large}
 train:     {steps: 40, batch: 40, grain: 8, optimizer: adam, beta1: 0.8, beta2: 0.99, epsilon: 1.0e-6, rate: 1.0e-3,
-            decay: linear, log_every: 1, by_t_every: 40}
-evaluate:  {timesteps: 12, examples: 50, grain: 16}
-sample:    {count: 50, grain: 8, sampler: ddim, steps: 13, eta: 0.5}
+            decay: linear, ema: [0.95, 0.8], ema_warmup: inverse, log_every: 1, by_t_every: 40}
+evaluate:  {timesteps: 12, examples: 50, grain: 16, weights: raw}
+sample:    {weights: ema, count: 50, grain: 8, sampler: ddim, steps: 13, eta: 0.5}
 Y
 good "linear: a run with dropout on three ranks" ranks 3 linear.yaml output=linear
 good "linear: evaluated with fixed-small" ranks 1 evaluate linear objective.variance=fixed-small evaluate.timesteps=all \
-  evaluate.examples=all process.decoder_variance=optimal
+  evaluate.examples=all process.decoder_variance=optimal evaluate.weights=ema-0.8
 parity linear mixture8.h5
 done_testing

@@ -159,10 +159,10 @@ class Run:
         N, B, order = len(self.split[0]), s["train.batch"], {}
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[s["train.optimizer"]]
         # decays of averages as float32 has them: 1 - 0.999 is another number by 1.3e-5 of it
-        beta1, beta2, ema = (float(np.float32(s[f"train.{k}"])) for k in ("beta1", "beta2", "ema"))
+        beta1, beta2 = (float(np.float32(s[f"train.{k}"])) for k in ("beta1", "beta2"))
         optimizer = kind(self.params, lr=s["train.rate"], betas=(beta1, beta2), eps=s["train.epsilon"],
                          weight_decay=s["train.weight_decay"])
-        self.ema = [w.detach().clone() for w in self.params]
+        self.ema = {rate: [w.detach().clone() for w in self.params] for rate in self.rates_of_averages()}
         self.losses, self.times, self.norms, self.rates = [], [], [], []
         for step in range(s["train.steps"]):
             rows = [divmod(step * B + b, N) for b in range(B)]
@@ -182,12 +182,21 @@ class Run:
             self.losses.append(loss.detach().numpy())
             self.times.append(t)
             with torch.no_grad():
-                for e, w in zip(self.ema, self.params):
-                    e.mul_(ema).add_(w, alpha=1 - ema)
+                for rate, average in self.ema.items():
+                    warm = (2 + step) / (11 + step) if s["train.ema_warmup"] == "inverse" else 1
+                    keep = float(np.float32(min(rate, warm)))
+                    for e, w in zip(average, self.params):
+                        e.mul_(keep).add_(w, alpha=1 - keep)
         self.moments = [[optimizer.state[w][k] for w in self.params] for k in ("exp_avg", "exp_avg_sq")]
 
+    def rates_of_averages(self):
+        rates = self.s["train.ema"]
+        return rates if isinstance(rates, list) else [rates] if rates else []
+
     def weights(self, wanted):
-        return self.ema if wanted == "ema" and self.s["train.ema"] else self.params
+        if wanted == "raw" or not self.ema:
+            return self.params
+        return self.ema[self.rates_of_averages()[0] if wanted == "ema" else float(wanted[4:])]
 
     # ---- the bound, term by term, by means and log-variances ---------------------------------
     def x0hat(self, x, t, params):
@@ -291,7 +300,7 @@ def settings_of(f):
             section = key + "."
             continue
         if value.startswith("["):
-            value = [int(a) for a in value[1:-1].split(",")]
+            value = [float(a) if "." in a else int(a) for a in value[1:-1].split(",")]
         else:
             for kind in int, float:
                 try:
@@ -329,8 +338,8 @@ def say(what, error, limit):
 
 def compare_checkpoint(path, run):
     whole = {"weights": run.params, "moment1": run.moments[0], "moment2": run.moments[1]}
-    if run.s["train.ema"]:
-        whole["ema"] = run.ema
+    for rate, average in run.ema.items():
+        whole["ema" if len(run.ema) == 1 else f"ema-{rate}"] = average
     with h5py.File(path) as f:
         where = sorted((tuple(v[:]), v.attrs["shape"]) for v in f["parameters"].values())
         for name, expected in whole.items():

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "io/file.h"
 #include "io/h5.h"
+#include "train/optimizer.h"
 
 enum { FORMAT = 2 }; /* 2: /window/vb for /window/decoder */
 
@@ -152,6 +153,18 @@ static dx_error *save_slices(dx_h5 *f, const dx_comm *c, const dx_state *s, cons
   return err;
 }
 
+/* Collective */
+static dx_error *save_averages(dx_h5 *f, const dx_comm *c, const dx_problem *p, const dx_state *s)
+{
+  char name[DX_WEIGHTS_NAME], path[DX_WEIGHTS_NAME + 1];
+
+  for (int i = 0; i < s->averages; i++) {
+    snprintf(path, sizeof path, "/%s", dx_weights_name(&p->spec->train, i + 1, name));
+    DX_TRY(save_slices(f, c, s, s->ema[i], path, "moving average of the weights"));
+  }
+  return NULL;
+}
+
 static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
 {
   const head_out h = {.step = s->step, .settings = p->spec->settings, .kernels = p->team->kernels,
@@ -243,8 +256,7 @@ dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *fol
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, save_slices(f, c, s, s->moment1, "/moment1", "Adam's first moment"));
   DX_TRY_GOTO(err, out, save_slices(f, c, s, s->moment2, "/moment2", "Adam's second moment"));
-  if (p->spec->train.ema > 0)
-    DX_TRY_GOTO(err, out, save_slices(f, c, s, s->ema, "/ema", "moving average of the weights"));
+  DX_TRY_GOTO(err, out, save_averages(f, c, p, s));
   err = lead ? dx_h5_save(f, path) : NULL;
   if (lead && !err) err = drop_old(folder, path, keep);
   err = dx_comm_agree(c, err);
@@ -358,37 +370,76 @@ out:
   return err;
 }
 
-dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float **raw, float **ema, int64_t *floats)
+/* Is a member of the file's root one of the averages? */
+static bool is_average(const char *name) { return !strcmp(name, "ema") || !strncmp(name, "ema-", 4); }
+
+/* Names of the averages in a file, each behind ", ". */
+static dx_error *list_averages(dx_h5 *f, char *text, size_t room)
 {
-  static const char *const arrays[] = {"/weights", "/moment1", "/moment2", "/ema"};
+  char **names;
+  int count;
+
+  *text = '\0';
+  DX_TRY(dx_h5_list(f, "/", &names, &count));
+  for (int i = 0; i < count; i++)
+    if (is_average(names[i])) snprintf(text + strlen(text), room - strlen(text), ", %s", names[i]);
+  dx_h5_names_free(names, count);
+  return NULL;
+}
+
+/* Every vector is whole and as long as the others; an imported model has weights alone. */
+static dx_error *check_vectors(dx_h5 *f, const char *path)
+{
+  char **names, vector[DX_WEIGHTS_NAME + 1];
+  dx_error *err;
+  void *whole;
+  int64_t n;
+  int count;
+
+  DX_TRY(read_array(f, path, "/weights", DX_H5_F32, -1, &whole, &n));
+  free(whole);
+  DX_TRY(dx_h5_list(f, "/", &names, &count));
+  for (int i = 0; i < count; i++) {
+    if (strcmp(names[i], "moment1") && strcmp(names[i], "moment2") && !is_average(names[i])) continue;
+    snprintf(vector, sizeof vector, "/%s", names[i]);
+    DX_TRY_GOTO(err, out, read_array(f, path, vector, DX_H5_F32, n, &whole, &n));
+    free(whole);
+  }
+  err = NULL;
+out:
+  dx_h5_names_free(names, count);
+  return err;
+}
+
+dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head)
+{
   dx_checkpoint_head h = {0};
-  void *whole[4] = {NULL};
-  int64_t n = -1;
   dx_error *err;
   dx_h5 *f;
 
   DX_TRY(dx_h5_open_sealed(path, &f));
-  DX_TRY_GOTO(err, out, read_head(f, path, &h));
-  for (int i = 0; i < 4; i++)
-    if (i == 0 || dx_h5_has(f, arrays[i])) /* an imported model has weights alone */
-      DX_TRY_GOTO(err, out, read_array(f, path, arrays[i], DX_H5_F32, n, &whole[i], &n));
-  if (floats) *floats = n;
-  if (raw) {
-    *raw = whole[0];
-    whole[0] = NULL;
-  }
-  if (ema) {
-    *ema = whole[3];
-    whole[3] = NULL;
-  }
-  if (head) {
-    *head = h;
-    h = (dx_checkpoint_head){0};
-  }
-out:
+  err = read_head(f, path, &h);
+  if (!err) err = check_vectors(f, path);
   dx_h5_close(f);
-  dx_checkpoint_head_free(&h);
-  for (int i = 0; i < 4; i++) free(whole[i]);
+  if (head && !err) *head = h;
+  else dx_checkpoint_head_free(&h);
+  return err;
+}
+
+dx_error *dx_checkpoint_read(const char *path, const char *name, float **w, int64_t *floats)
+{
+  char vector[DX_WEIGHTS_NAME + 1], there[DX_REALS_MAX * (DX_WEIGHTS_NAME + 2)];
+  void *whole = NULL;
+  dx_error *err;
+  dx_h5 *f;
+
+  snprintf(vector, sizeof vector, "/%s", strcmp(name, "raw") ? name : "weights");
+  DX_TRY(dx_h5_open(path, &f));
+  if (dx_h5_has(f, vector)) err = read_array(f, path, vector, DX_H5_F32, -1, &whole, floats);
+  else if (!(err = list_averages(f, there, sizeof there)))
+    err = DX_FAIL(DATA, "%s holds no weights %s; there are: raw%s", path, name, there);
+  dx_h5_close(f);
+  *w = whole;
   return err;
 }
 
@@ -432,7 +483,7 @@ dx_error *dx_checkpoint_find(const char *folder, dx_logger *log, char **path)
   *path = NULL;
   DX_TRY(list(folder, &paths, &n));
   for (int i = n - 1; i >= 0 && !*path; i--) {
-    dx_error *const e = dx_checkpoint_open(paths[i], NULL, NULL, NULL, NULL);
+    dx_error *const e = dx_checkpoint_open(paths[i], NULL);
 
     if (!e) {
       *path = paths[i];
@@ -470,11 +521,12 @@ dx_error *dx_checkpoint_resolve(const char *path, dx_logger *log, char **file)
 }
 
 /* All vectors of a checkpoint, whole, on rank 0. */
-typedef struct { void *vector[4]; void *window[6]; void *history[2]; int64_t step; } contents;
+enum { VECTORS = 3 + DX_REALS_MAX }; /* weights, moments, averages */
+typedef struct { void *vector[VECTORS]; void *window[6]; void *history[2]; int64_t step; } contents;
 
 static void contents_free(contents *c)
 {
-  for (int i = 0; i < 4; i++) free(c->vector[i]);
+  for (int i = 0; i < VECTORS; i++) free(c->vector[i]);
   for (int i = 0; i < 6; i++) free(c->window[i]);
   for (int i = 0; i < 2; i++) free(c->history[i]);
 }
@@ -496,9 +548,21 @@ static dx_error *read_history(dx_h5 *f, const char *path, int64_t T, contents *o
   return NULL;
 }
 
+static dx_error *read_vectors(dx_h5 *f, const char *path, const dx_state *s, const dx_problem *p, contents *out)
+{
+  static const char *const first[] = {"/weights", "/moment1", "/moment2"};
+  char name[DX_WEIGHTS_NAME], average[DX_WEIGHTS_NAME + 1];
+  int64_t n;
+
+  for (int i = 0; i < 3 + s->averages; i++) {
+    if (i >= 3) snprintf(average, sizeof average, "/%s", dx_weights_name(&p->spec->train, i - 2, name));
+    DX_TRY(read_array(f, path, i < 3 ? first[i] : average, DX_H5_F32, s->floats, &out->vector[i], &n));
+  }
+  return NULL;
+}
+
 static dx_error *read_all(const char *path, const dx_state *s, const dx_problem *p, contents *out)
 {
-  static const char *const vector[] = {"/weights", "/moment1", "/moment2", "/ema"};
   static const char *const window[] = {"/window/loss", "/window/examples", "/window/count", "/window/mse",
                                        "/window/x0_mse", "/window/vb"};
   const int64_t T = p->process.timesteps;
@@ -521,8 +585,7 @@ static dx_error *read_all(const char *path, const dx_state *s, const dx_problem 
                   " here; the dataset has changed since the run began", path, h.dataset_hash, p->info->hash);
     goto out;
   }
-  for (int i = 0; i < (p->spec->train.ema > 0 ? 4 : 3); i++)
-    DX_TRY_GOTO(err, out, read_array(f, path, vector[i], DX_H5_F32, s->floats, &out->vector[i], &n));
+  DX_TRY_GOTO(err, out, read_vectors(f, path, s, p, out));
   for (int i = 0; i < 6; i++)
     DX_TRY_GOTO(err, out, read_array(f, path, window[i], i == 1 || i == 2 ? DX_H5_I64 : DX_H5_F64,
                                      i < 2 ? 1 : T, &out->window[i], &n));
@@ -563,7 +626,7 @@ dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *
   const dx_comm *const c = p->team->comm;
   const bool lead = dx_comm_rank(c) == 0;
   dx_state *const s = dx_trainer_state(t);
-  float *const own[4] = {s->w, s->moment1, s->moment2, s->ema};
+  float *own[VECTORS] = {s->w, s->moment1, s->moment2};
   const size_t size = (size_t)s->floats * sizeof(float);
   contents all = {0};
   float *room = lead ? NULL : malloc(size + 1);
@@ -571,7 +634,8 @@ dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *
 
   if (!lead && !room) err = DX_FAIL(INTERNAL, "no memory to read a checkpoint");
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
-  for (int i = 0; i < (p->spec->train.ema > 0 ? 4 : 3); i++) {
+  memcpy(own + 3, s->ema, sizeof s->ema);
+  for (int i = 0; i < 3 + s->averages; i++) {
     float *const whole = lead ? all.vector[i] : room;
 
     dx_comm_broadcast(c, whole, size);

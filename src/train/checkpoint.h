@@ -24,10 +24,11 @@ typedef struct {
 } dx_checkpoint_head;
 void dx_checkpoint_head_free(dx_checkpoint_head *h);
 
-/* Read and check one file (all checksums). head or weights may be NULL; *raw and *ema are malloc'd
-   (floats long each; *ema NULL where there is no average).  DX_E_DATA where damaged.  Local */
-dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head, float **raw, float **ema,
-                             int64_t *floats) DX_MUST_CHECK;
+/* Check one file: its seal, all vectors and their checksums. head may be NULL.  DX_E_DATA where damaged.  Local */
+dx_error *dx_checkpoint_open(const char *path, dx_checkpoint_head *head) DX_MUST_CHECK;
+/* The weights of that name (dx_weights_name) from a file that was checked; *w is malloc'd, floats long.  DX_E_DATA tells
+   which there are where there are no such.  Local */
+dx_error *dx_checkpoint_read(const char *path, const char *name, float **w, int64_t *floats) DX_MUST_CHECK;
 /* Are the parameters of a checkpoint (floats long) those of p (NULL: none at all), by name, place and shape?
    DX_E_DATA tells the first that is not.  Local */
 dx_error *dx_checkpoint_fits(const char *path, int64_t floats, const dx_params *p) DX_MUST_CHECK;

@@ -32,8 +32,8 @@ const dx_option dx_evaluate_options[] = {
             "examples of the training split whose bound is evaluated too, and its gap to the test split's", .words = "none=0",
             .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, clip, "true", 0, 0, "clip x0hat to the range that the data declare, if they do", .role = DX_FREE),
-  DX_OPTION(dx_evaluate_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
-            .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, weights, "ema", 0, 0,
+            "which weights: ema (averaged, by the first rate of train.ema), ema-RATE (by that one), or raw", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, grain, "64", 1, 4096, "examples that one thread predicts at a time",
             .role = DX_FREE),
   DX_OPTION_END
@@ -799,7 +799,7 @@ out:
   return err;
 }
 
-dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
+dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, int ema, bool (*stopping)(void *ctx),
                       void *ctx, dx_evaluation *out)
 {
   const patience wait = {.stopping = stopping, .ctx = ctx};

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train/optimizer.c - Adam (Kingma & Ba 2015, algorithm 1), AdamW (Loshchilov & Hutter 2019,
-   algorithm 2), warm-up, decay, clipping; the loop itself is the kernel slot `adam`. */
+   algorithm 2), warm-up, decay, clipping; the loop itself is the kernel slot `adam`. And moving averages:
+   which there are, and how fast they forget. */
 #include "train/optimizer.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/math.h"
@@ -30,8 +32,11 @@ const dx_option dx_train_options[] = {
             .choices = "none|cosine|linear"),
   DX_OPTION(dx_train_config, clip, "none", 0, 1e30, "bound of the gradient's global norm",
             .words = "none=0"),
-  DX_OPTION(dx_train_config, ema, "none", 0, 0.9999999, "rate of the moving average of the weights",
+  DX_OPTION(dx_train_config, ema, "none", 0, 0.9999999, "rate of the moving average of the weights; of a list each has one",
             .words = "none=0"),
+  DX_OPTION(dx_train_config, ema_warmup, "none", 0, 0,
+            "how averages forget their start: step n decays by at most (1 + n) / (10 + n) (inverse), or so that half is forgotten "
+            "within a twentieth of the steps done (half-life)", .choices = "none|inverse|half-life", .before = "none"),
   DX_OPTION(dx_train_config, log_every, "100", 1, 1e12, "steps between rows of the record's group train",
             .role = DX_FREE),
   DX_OPTION(dx_train_config, by_t_every, "1000", 1, 1e12,
@@ -76,12 +81,75 @@ dx_adam dx_adam_of(const dx_train_config *c, int64_t done, double grad_factor)
     .eps = (float)(c->epsilon * root),
     .decay = (float)(1 - rate * c->weight_decay),
     .grad_scale = (float)grad_factor,
-    .ema = (float)c->ema,
+    .ema = dx_averages(c) ? (float)dx_average_decay(c, 1, done) : 0,
   };
+}
+
+int dx_averages(const dx_train_config *c) { return c->ema.n == 1 && c->ema.v[0] == 0 ? 0 : (int)c->ema.n; }
+
+double dx_average_decay(const dx_train_config *c, int place, int64_t done)
+{
+  const double rate = c->ema.v[place - 1], n = (double)(done + 1);
+
+  if (!strcmp(c->ema_warmup, "inverse")) return fmin(rate, (1 + n) / (10 + n));
+  /* a half-life of 0.05 steps for each step done: 0.5^(1 / (0.05 done)) */
+  if (!strcmp(c->ema_warmup, "half-life")) return done > 0 ? fmin(rate, dx_exp(-20 * DX_LN2 / (double)done)) : 0;
+  return rate;
+}
+
+const char *dx_weights_name(const dx_train_config *c, int place, char name[DX_WEIGHTS_NAME])
+{
+  char rate[DX_WEIGHTS_NAME - 8];
+
+  if (place == 0 || dx_averages(c) == 1) {
+    snprintf(name, DX_WEIGHTS_NAME, place ? "ema" : "raw");
+    return name;
+  }
+  dx_real_print(c->ema.v[place - 1], rate, sizeof rate);
+  snprintf(name, DX_WEIGHTS_NAME, "ema-%s", rate);
+  return name;
+}
+
+dx_error *dx_weights_find(const dx_train_config *c, const char *name, int *place)
+{
+  const int n = dx_averages(c);
+  const bool of_rate = !strncmp(name, "ema-", 4) && name[4];
+  char *end = NULL, one[DX_WEIGHTS_NAME], rates[DX_REALS_MAX * (DX_WEIGHTS_NAME + 2)] = "";
+  const double rate = of_rate ? strtod(name + 4, &end) : 0;
+
+  *place = strcmp(name, "ema") || n == 0 ? 0 : 1;
+  if (!strcmp(name, "ema") || !strcmp(name, "raw")) return NULL;
+  for (int i = 1; i <= n; i++) {
+    if (of_rate && !*end && c->ema.v[i - 1] == rate) *place = i;
+    dx_real_print(c->ema.v[i - 1], one, sizeof one);
+    snprintf(rates + strlen(rates), sizeof rates - strlen(rates), ", ema-%s", one);
+  }
+  if (*place) return NULL;
+  return DX_FAIL(CONFIG, "is %s; allowed: raw, ema (%s)%s", name,
+                 n > 1 ? "the first of train.ema" : n ? "the average" : "raw, too, as train.ema is none", rates);
+}
+
+/* Each rate of a list must have an average of its own. */
+static bool averages_wrong(const dx_train_config *c, char words[96])
+{
+  for (int i = 0; i < dx_averages(c); i++) {
+    int same = 0;
+
+    for (int j = 0; j < i; j++) same |= c->ema.v[j] == c->ema.v[i];
+    if (c->ema.v[i] == 0 || same) {
+      snprintf(words, 96, "has %.9g in place %d; allowed in a list: rates above 0, each once", c->ema.v[i], i + 1);
+      return true;
+    }
+  }
+  return false;
 }
 
 bool dx_train_config_wrong(const dx_train_config *c, const char **key, char words[96])
 {
+  if (averages_wrong(c, words)) {
+    *key = "train.ema";
+    return true;
+  }
   if (c->batch % c->grain) {
     *key = "train.batch";
     snprintf(words, 96, "is %lld, no multiple of train.grain (%lld)", (long long)c->batch, (long long)c->grain);

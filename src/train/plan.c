@@ -13,6 +13,7 @@
 #include "io/h5.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/optimizer.h"
 #include "train/trainer.h"
 
 static const double mib = 1048576;
@@ -100,7 +101,7 @@ static double disk_bytes(const dx_problem *p)
 {
   const dx_spec *const s = p->spec;
   const double T = (double)p->process.timesteps, steps = (double)s->train.steps;
-  const double vectors = (s->train.ema > 0 ? 4 : 3) * 4 * (double)dx_problem_floats(p);
+  const double vectors = (3 + dx_averages(&s->train)) * 4 * (double)dx_problem_floats(p);
 
   return (double)(s->run.keep + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
          2 * steps / (double)s->train.by_t_every * T * 32 +
@@ -126,7 +127,7 @@ static void print_memory(const dx_trainer_plan *plan, int ranks, int threads, FI
 {
   fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks\n",
           (double)plan->bytes / mib, (double)plan->bytes / mib * ranks);
-  fprintf(to, "  always          %.1f weights, a copy of them, moments and average; %.1f examples\n", (double)plan->state / mib,
+  fprintf(to, "  always          %.1f weights, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
           (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights; %d x %.1f activations, their gradients and scratch\n",
           (double)plan->gradients / mib, (double)plan->packed / mib, threads, (double)plan->workspace / mib);
@@ -219,7 +220,8 @@ static dx_error *check_init_from(const dx_problem *p)
 
   if (!strcmp(from, "none")) return NULL;
   err = dx_checkpoint_resolve(from, p->team->log, &file);
-  if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
+  if (!err) err = dx_checkpoint_open(file, NULL);
+  if (!err) err = dx_checkpoint_read(file, "raw", &raw, &n);
   if (!err) err = dx_checkpoint_fits(file, n, dx_problem_params(p));
   free(file);
   free(raw);

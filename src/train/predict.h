@@ -9,8 +9,8 @@ typedef struct {
   const dx_spec *spec;  /* its process.timesteps bound t, evaluate.grain is the grain */
   dx_model_spec model;  /* what the network was made for */
   const char *in, *out;
-  int64_t step;         /* of the weights, and whether they are averaged: for the file */
-  bool ema;
+  int64_t step;         /* of the weights, and which they are (as in dx_evaluation_head): for the file */
+  int ema;
 } dx_predict_job;
 
 /* Read /x, /t and /label of job->in (doc/formats.md), write job->out. Rows are cut into grains, which

@@ -374,7 +374,7 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
   const column columns[] = {
     {KL, "/kl/step", "step", "step of the evaluation", HEAD(step), 1, DX_H5_I64, 1},
     {KL, "/kl/examples", "examples", "examples of the test split", HEAD(examples), 1, DX_H5_I64, 1},
-    {KL, "/kl/ema", "1", "1: averaged weights, 0: raw", HEAD(ema), 1, DX_H5_I64, 1},
+    {KL, "/kl/ema", "1", "weights: 0 raw, else averaged: the place of their rate in train.ema", HEAD(ema), 1, DX_H5_I64, 1},
     {KL, "/kl/prior", "nats", "L_T", HEAD(prior), 1, DX_H5_F64, 1},
     {KL, "/kl/prior_stderr", "nats", "standard error of prior", HEAD(prior_stderr), 1, DX_H5_F64, 1},
     {KL, "/kl/decoder", "nats", "L_0", HEAD(decoder), 1, DX_H5_F64, 1},

@@ -17,6 +17,7 @@
 #include "io/file.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/optimizer.h"
 #include "train/profile.h"
 #include "train/record.h"
 #include "train/sample.h"
@@ -126,7 +127,7 @@ dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char 
   dx_checkpoint_head h;
   dx_error *err = NULL;
 
-  DX_TRY(dx_checkpoint_open(path, &h, NULL, NULL, NULL));
+  DX_TRY(dx_checkpoint_open(path, &h));
   err = dx_error_in(spec->compatible(spec, h.settings), "%s", path);
   if (!err && strcmp(h.kernels, team->kernels) && !spec->run.allow_other_bits)
     err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits differ; set run.kernels, "
@@ -152,7 +153,7 @@ static dx_error *find_checkpoint(const run *r, char **path)
   return err;
 }
 
-/* train.init_from: another run's weights as ours, and as our average.  Collective */
+/* train.init_from: another run's weights as ours, and as our averages.  Collective */
 static dx_error *start_from(const run *r, const char *from)
 {
   const size_t size = (size_t)state(r)->floats * sizeof(float);
@@ -163,7 +164,8 @@ static dx_error *start_from(const run *r, const char *from)
 
   if (lead(r)) {
     err = dx_checkpoint_resolve(from, r->team->log, &file);
-    if (!err) err = dx_checkpoint_open(file, NULL, &raw, NULL, &n);
+    if (!err) err = dx_checkpoint_open(file, NULL);
+    if (!err) err = dx_checkpoint_read(file, "raw", &raw, &n);
     if (!err) err = dx_checkpoint_fits(file, n, dx_problem_params(r->problem));
     if (!err) memcpy(state(r)->w, raw, size);
     err = dx_error_in(err, "train.init_from");
@@ -172,7 +174,7 @@ static dx_error *start_from(const run *r, const char *from)
   free(raw);
   DX_TRY(dx_comm_agree(r->team->comm, err));
   dx_comm_broadcast(r->team->comm, state(r)->w, size);
-  if (state(r)->ema) memcpy(state(r)->ema, state(r)->w + state(r)->at, (size_t)state(r)->n * sizeof(float));
+  dx_trainer_restart_averages(r->trainer);
   return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
 }
 
@@ -264,19 +266,17 @@ static dx_error *record_evaluation(run *r, const dx_evaluation *e)
   return dx_record_save(r->record);
 }
 
-static bool wants_ema(const run *r, const char *weights) { return !strcmp(weights, "ema") && state(r)->ema; }
-
 static dx_error *evaluate(run *r)
 {
-  const bool ema = wants_ema(r, r->spec->evaluate.weights);
-  int there = lead(r) && dx_record_has_evaluation(r->record, state(r)->step);
+  int place, there = lead(r) && dx_record_has_evaluation(r->record, state(r)->step);
   dx_evaluation e;
   dx_error *err;
 
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;
-  dx_trainer_weights(r->trainer, ema, r->weights);
-  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, ema, stopping, r, &e));
+  DX_TRY(dx_weights_find(&r->spec->train, r->spec->evaluate.weights, &place)); /* alike on all ranks */
+  dx_trainer_weights(r->trainer, place, r->weights);
+  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, place, stopping, r, &e));
   err = dx_comm_agree(r->team->comm, lead(r) ? record_evaluation(r, &e) : NULL);
   dx_evaluation_free(&e);
   return err;
@@ -284,17 +284,17 @@ static dx_error *evaluate(run *r)
 
 static dx_error *sample(run *r)
 {
-  const bool ema = wants_ema(r, r->spec->sample.weights);
   char path[4096], words[32];
   double seconds;
-  int there;
+  int place, there;
 
   snprintf(path, sizeof path, "%s/step-%08lld.h5", r->samples, (long long)state(r)->step);
   there = lead(r) && dx_file_exists(path);
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;
-  dx_trainer_weights(r->trainer, ema, r->weights);
-  DX_TRY(dx_sample(r->problem, r->weights, state(r)->step, ema, path, stopping, r, &seconds));
+  DX_TRY(dx_weights_find(&r->spec->train, r->spec->sample.weights, &place));
+  dx_trainer_weights(r->trainer, place, r->weights);
+  DX_TRY(dx_sample(r->problem, r->weights, state(r)->step, place, path, stopping, r, &seconds));
   dx_log_say(r->team->log, DX_LOG_INFO, "step %lld: %lld samples in %s: %s", (long long)state(r)->step,
              (long long)r->spec->sample.count, dx_clock_words(seconds, words), path);
   return NULL;

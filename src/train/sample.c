@@ -13,6 +13,7 @@
 #include "io/h5.h"
 #include "io/picture.h"
 #include "train/evaluate.h"
+#include "train/optimizer.h"
 
 const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples; end (0): after the last step alone, never (-1)",
@@ -22,8 +23,7 @@ const dx_option dx_sample_options[] = {
             .role = DX_FREE),
   DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)",
             .role = DX_FREE),
-  DX_OPTION(dx_sample_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
-            .role = DX_FREE),
+  DX_OPTION(dx_sample_config, weights, "ema", 0, 0, "which weights, as evaluate.weights", .role = DX_FREE),
   DX_OPTION(dx_sample_config, trajectory, "0", 0, 1000, "snapshots of the way from noise to data that are kept",
             .role = DX_FREE),
   DX_OPTION_END
@@ -267,10 +267,11 @@ static dx_error *write_trajectory(dx_h5 *f, const drawing *d, const float *shots
 }
 
 /* Rank 0.  Local */
-static dx_error *write_file(const drawing *d, const char *path, int64_t step, bool ema, const float *x,
+static dx_error *write_file(const drawing *d, const char *path, int64_t step, int ema, const float *x,
                             const float *shots, const float *reference, int64_t references)
 {
   const dx_problem *const p = d->problem;
+  char weights[DX_WEIGHTS_NAME];
   dx_error *err;
   dx_h5 *f;
 
@@ -281,6 +282,8 @@ static dx_error *write_file(const drawing *d, const char *path, int64_t step, bo
   DX_TRY_GOTO(err, out, dx_h5_set_int(f, "/", "step", step));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "sampler", p->spec->sampler->name));
   DX_TRY_GOTO(err, out, dx_h5_set_int(f, "/", "ema", ema));
+  if (dx_averages(&p->spec->train) > 1)
+    DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "weights", dx_weights_name(&p->spec->train, ema, weights)));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "modality", p->info->modality));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "name", p->spec->name));
   DX_TRY_GOTO(err, out, write_block(f, "/x", p, 0, d->count, x, "samples"));
@@ -366,7 +369,7 @@ static dx_error *gather_shots(const drawing *d, float **out)
   return NULL;
 }
 
-dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, bool ema, const char *path,
+dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, int ema, const char *path,
                     bool (*stopping)(void *ctx), void *ctx, double *seconds)
 {
   const dx_comm *const c = p->team->comm;

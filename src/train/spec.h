@@ -24,11 +24,15 @@ typedef struct {
   int64_t warmup;           /* steps of linear rise */
   char decay[16];           /* "none" | "cosine" | "linear" */
   double clip;              /* global norm; 0: none */
-  double ema;               /* 0: none */
+  dx_reals ema;             /* rates of moving averages; a single 0: none */
+  char ema_warmup[16];      /* "none" | "inverse" | "half-life" */
   int64_t log_every, by_t_every, checkpoint_every;
   char init_from[1024];     /* "" : start from random weights */
 } dx_train_config;
 extern const dx_option dx_train_options[];
+
+/* Room for the name of weights: "raw", "ema" (the first average), or "ema-0.9999" (of that rate). */
+enum { DX_WEIGHTS_NAME = 40 };
 
 /* evaluate.* */
 typedef struct {
@@ -39,7 +43,7 @@ typedef struct {
   int64_t pilot;            /* examples of the training split, with neyman */
   int64_t train_examples;   /* of the training split, for the gap; 0: none */
   bool clip;                /* x0hat to the data's range, if they declare one */
-  char weights[8];          /* "ema" | "raw" */
+  char weights[DX_WEIGHTS_NAME];
   int64_t grain;
 } dx_evaluate_config;
 extern const dx_option dx_evaluate_options[];
@@ -49,7 +53,7 @@ typedef struct {
   int64_t every;            /* as evaluate.every */
   int64_t count, grain;
   char sampler[32];
-  char weights[8];
+  char weights[DX_WEIGHTS_NAME];
   int64_t trajectory;       /* snapshots of the reverse process that are kept */
 } dx_sample_config;
 extern const dx_option dx_sample_options[];

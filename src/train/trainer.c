@@ -90,10 +90,12 @@ static dx_error *create_state(dx_trainer *t)
   s->w = floats(s->floats);
   s->moment1 = floats(s->n);
   s->moment2 = floats(s->n);
-  if (t->config->ema > 0) s->ema = floats(s->n);
-  if (!s->w || !s->moment1 || !s->moment2 || (t->config->ema > 0 && !s->ema)) return no_memory();
+  if (!s->w || !s->moment1 || !s->moment2) return no_memory();
+  s->averages = dx_averages(t->config);
+  for (int i = 0; i < s->averages; i++)
+    if (!(s->ema[i] = floats(s->n))) return no_memory();
   if (p->net) dx_params_start(dx_net_params(p->net), p->spec->seed, s->w);
-  if (s->ema) memcpy(s->ema, s->w + s->at, (size_t)s->n * sizeof(float));
+  dx_trainer_restart_averages(t);
   if (t->times->learns) DX_TRY(dx_history_create(p->process.timesteps, &s->history));
   return create_window(&s->window, p->process.timesteps);
 }
@@ -194,7 +196,7 @@ void dx_trainer_destroy(dx_trainer *t)
   free(t->state.w);
   free(t->state.moment1);
   free(t->state.moment2);
-  free(t->state.ema);
+  for (int i = 0; i < DX_REALS_MAX; i++) free(t->state.ema[i]);
   dx_history_destroy(&t->state.history);
   free(t->state.window.count);
   free(t->state.window.mse);
@@ -215,6 +217,13 @@ void dx_trainer_destroy(dx_trainer *t)
 }
 
 dx_state *dx_trainer_state(dx_trainer *t) { return &t->state; }
+
+void dx_trainer_restart_averages(dx_trainer *t)
+{
+  const dx_state *const s = &t->state;
+
+  for (int i = 0; i < s->averages; i++) memcpy(s->ema[i], s->w + s->at, (size_t)s->n * sizeof(float));
+}
 
 /* Sample p = step x batch + b is place p mod N of epoch p div N. */
 static void start_fetch(dx_trainer *t, int64_t step)
@@ -414,15 +423,19 @@ static double share_sums(dx_trainer *t, const float *slice, bool failed, bool *a
 static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
 {
   dx_state *const s = &t->state;
+  float decay[DX_REALS_MAX];
   const int64_t blocks = dx_blocks(s->n);
   const dx_comm *const c = comm_of(t);
 
+  for (int i = 0; i < s->averages; i++) decay[i] = (float)dx_average_decay(t->config, i + 1, s->step);
 #pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
   for (int64_t b = 0; b < blocks; b++) {
+    const dx_kernels *const k = &t->problem->team->kernel;
     const int64_t at = b * DX_BLOCK, left = s->n - at, n = left < DX_BLOCK ? left : DX_BLOCK;
+    float *const w = s->w + s->at + at;
 
-    t->problem->team->kernel.adam(n, adam, slice + at, s->w + s->at + at, s->moment1 + at, s->moment2 + at,
-                                  s->ema ? s->ema + at : NULL);
+    k->adam(n, adam, slice + at, w, s->moment1 + at, s->moment2 + at, s->averages ? s->ema[0] + at : NULL);
+    for (int i = 1; i < s->averages; i++) k->mix(n, decay[i], s->ema[i] + at, 1 - decay[i], w, s->ema[i] + at);
   }
   for (int r = 0; r < dx_comm_size(c); r++) dx_reduce_slice(t->reduce, r, &t->offsets[r], &t->counts[r]);
   dx_comm_all_gather(c, s->w + s->at, s->n, s->w, t->counts, t->offsets, sizeof(float));
@@ -512,16 +525,16 @@ void dx_trainer_collect(dx_trainer *t)
   t->noted = 0;
 }
 
-void dx_trainer_weights(dx_trainer *t, bool ema, float *out)
+void dx_trainer_weights(dx_trainer *t, int place, float *out)
 {
   const dx_comm *const c = comm_of(t);
 
-  if (!ema || !t->state.ema) {
+  if (place == 0) {
     memcpy(out, t->state.w, (size_t)t->state.floats * sizeof(float));
     return;
   }
   for (int r = 0; r < dx_comm_size(c); r++) dx_reduce_slice(t->reduce, r, &t->offsets[r], &t->counts[r]);
-  dx_comm_all_gather(c, t->state.ema, t->state.n, out, t->counts, t->offsets, sizeof(float));
+  dx_comm_all_gather(c, t->state.ema[place - 1], t->state.n, out, t->counts, t->offsets, sizeof(float));
 }
 
 /* Gradient buffers and received pieces of rank 0, which has the largest shares. */
@@ -554,7 +567,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
 
-  plan.state = 4 * (2 * floats + (c->ema > 0 ? 3 : 2) * (slice < floats ? slice : floats));
+  plan.state = 4 * (2 * floats + (2 + dx_averages(c)) * (slice < floats ? slice : floats));
   plan.gradients = 4 * reduce_floats(floats, grains, ranks, threads, &plan.pieces);
   plan.packed = p->net ? 4 * dx_net_packed(p->net) : 0;
   plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) : 0;
@@ -562,7 +575,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
                   4 * (examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * threads) +
                   (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
                   (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
-  plan.checkpoint = 4 * ((c->ema > 0 ? 4 : 3) + (ranks > 1)) * floats;
+  plan.checkpoint = 4 * (3 + dx_averages(c) + (ranks > 1)) * floats;
   const int64_t step = plan.gradients + plan.packed + plan.workspace * threads;
   plan.bytes = plan.state + plan.examples + (step > plan.checkpoint ? step : plan.checkpoint);
   return plan;

@@ -26,7 +26,8 @@ typedef struct {
   int64_t at, n;               /* this rank owns floats [at, at + n) */
   float *w;                    /* (floats) weights, whole on every rank */
   float *moment1, *moment2;    /* (n) */
-  float *ema;                  /* (n); NULL without */
+  int averages;                /* of train.ema */
+  float *ema[DX_REALS_MAX];    /* (n) each, in its order */
   dx_window window;
   dx_history history;          /* alike on every rank; empty unless train.t_sampling learns */
 } dx_state;
@@ -54,14 +55,16 @@ typedef struct {
 dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info) DX_MUST_CHECK;
 /* Bring what the ranks have noted since the last call into rank 0's window.  Collective */
 void dx_trainer_collect(dx_trainer *t);
-/* The whole averaged (or raw, where there is no average) weights, into out (floats).  Collective */
-void dx_trainer_weights(dx_trainer *t, bool ema, float *out);
+/* The whole averaged weights of that place in train.ema, from 1 (0: the raw ones), into out (floats).  Collective */
+void dx_trainer_weights(dx_trainer *t, int place, float *out);
+/* The weights were set from outside: averages begin there.  Local */
+void dx_trainer_restart_averages(dx_trainer *t);
 
 /* What a run would take on so many ranks, each with this rank's threads: for --dry-run.  Local */
 typedef struct {
   int64_t grains, most_grains, least_grains; /* of a step; of one worker */
   int pieces;                                /* subtree sums that a rank sends, at most */
-  /* Bytes of the largest rank: all, at the worst time; weights, a copy for evaluations, moments and average; sums of
+  /* Bytes of the largest rank: all, at the worst time; weights, a copy for evaluations, moments and averages; sums of
      gradients; packed weights; activations and scratch of one thread; data and samples; what a checkpoint takes while packed
      weights and workspaces are given back */
   int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
