@@ -51,7 +51,7 @@ static dx_error *import(const dx_call *call)
                                              DX_DATA_UNREAD, &e));
   const dx_spec *const s = dx_experiment_spec(e);
   dx_model_spec m = {.sample = d.sample, .out_channels = d.out_channels};
-  m.classes = *(const int64_t *)((const char *)s->model_config + dx_option_find(s->model->options, "classes")->at);
+  m.classes = dx_model_classes(s->model, s->model_config);
   DX_TRY_GOTO(err, out, list_parameters(s, &m, &p));
   if (!(w = malloc((size_t)p.floats * sizeof *w + 1))) {
     err = DX_FAIL(INTERNAL, "no memory for the weights");

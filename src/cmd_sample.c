@@ -70,14 +70,20 @@ static dx_error *may_replace(const char *path, const char *content)
                  same ? "a run's own file" : strcmp(content, "dataset") ? "another file" : "no dataset that diffx has made");
 }
 
-static dx_error *look_at_output(const char *path, const char *content)
+dx_error *dx_call_folder(const char *path)
 {
   char copy[4096];
-  struct stat s;
 
   snprintf(copy, sizeof copy, "%s", path);
   const char *const folder = dirname(copy);
-  if (access(folder, W_OK | X_OK)) return DX_FAIL(IO, "cannot write %s: its folder %s: %s", path, folder, strerror(errno));
+  return access(folder, W_OK | X_OK) ? DX_FAIL(IO, "cannot write %s: its folder %s: %s", path, folder, strerror(errno)) : NULL;
+}
+
+static dx_error *look_at_output(const char *path, const char *content)
+{
+  struct stat s;
+
+  DX_TRY(dx_call_folder(path));
   if (stat(path, &s) || (S_ISREG(s.st_mode) && s.st_size == 0)) return NULL;
   if (S_ISDIR(s.st_mode)) return DX_FAIL(IO, "cannot write %s: it is a folder", path);
   return may_replace(path, content);

@@ -29,6 +29,7 @@ extern const dx_command dx_commands[];
 #define X(name) dx_error *dx_cmd_##name(const dx_call *call) DX_MUST_CHECK;
 DX_COMMANDS(X)
 #undef X
+dx_error *dx_cmd_export_samples(const dx_call *call) DX_MUST_CHECK;
 dx_error *dx_cmd_plan(const dx_call *call) DX_MUST_CHECK;    /* train with --dry-run */
 dx_error *dx_cmd_version(const dx_call *call) DX_MUST_CHECK; /* --version */
 
@@ -37,6 +38,8 @@ dx_error *dx_call_option(dx_call *call, const char *name, const char **value) DX
 bool dx_call_flag(dx_call *call, const char *name);
 /* The command that was probably meant, or NULL. */
 const char *dx_nearest_command(const char *word);
+/* Can a file of that name be made in its folder?  Local */
+dx_error *dx_call_folder(const char *path) DX_MUST_CHECK;
 /* A file that a command is asked to write: its folder must take it, and what stands there already is
    replaced only if it is diffx's own of the same content ("samples", "record", "dataset") and no part
    of a run.  Collective with MPI */

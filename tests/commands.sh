@@ -42,7 +42,7 @@ cp said whole
 judge $? "no argument at all is help"
 "$diffx" --help >said 2>&1 && cmp -s said whole
 judge $? "and so is --help"
-for c in train sample evaluate data model predict verify compare status list help; do
+for c in train sample evaluate data model predict verify export-samples compare status list help; do
   says "help $c" "diffx" "$c" -- help $c
 done
 says "list" "moons" "mixture8" "linear" "cosine" "mlp" "exact" "ancestral" "portable" -- list

@@ -137,6 +137,18 @@ void dx_dataset_restore(const dx_dataset_info *info, int64_t n, float *x)
   for (int64_t i = 0; i < count; i++) x[i] = (float)(x[i] * info->scale + info->shift);
 }
 
+void dx_dataset_shade(const dx_dataset_info *info, int64_t n, const float *x, uint8_t *y)
+{
+  const double lo = info->has_range ? info->lo : info->shift - 2.5 * info->scale;
+  const double hi = info->has_range ? info->hi : info->shift + 2.5 * info->scale;
+
+  for (int64_t i = 0; i < n; i++) {
+    const double v = 255 * (x[i] - lo) / (hi - lo);
+
+    y[i] = v > 0 ? (uint8_t)((v < 255 ? v : 255) + 0.5) : 0;
+  }
+}
+
 void dx_dataset_flip(const dx_dataset_info *info, float *x)
 {
   const dx_shape s = info->sample;

@@ -91,6 +91,10 @@ void dx_dataset_normalise(const dx_dataset_info *info, int64_t n, const void *ra
 /* And back to data units, in place, in double precision at heart.  Local */
 void dx_dataset_restore(const dx_dataset_info *info, int64_t n, float *x);
 
+/* n numbers in data units to 0..255, to be seen: the declared range, else two and a half scales to both sides of the
+   shift; what is beyond is black or white.  Local */
+void dx_dataset_shade(const dx_dataset_info *info, int64_t n, const float *x, uint8_t *y);
+
 /* Mirror one image (h, w, c), left to right, in place.  Local */
 void dx_dataset_flip(const dx_dataset_info *info, float *x);
 

@@ -130,10 +130,7 @@ static int open_part(const char *part, int *fd)
   }
 }
 
-/* Bytes that stand one after the other in the file. */
-typedef struct { const void *bytes; size_t size; } stretch;
-
-static int write_part(int fd, const stretch *s, int n)
+static int write_part(int fd, const dx_bytes *s, int n)
 {
   int why = 0;
 
@@ -142,7 +139,7 @@ static int write_part(int fd, const stretch *s, int n)
   return fsync(fd) ? errno : 0;
 }
 
-static dx_error *write_atomic(const char *path, const stretch *s, int n)
+dx_error *dx_file_write_parts(const char *path, const dx_bytes *s, int n)
 {
   char *part = dx_file_part(path);
   int fd, why;
@@ -165,7 +162,7 @@ static dx_error *write_atomic(const char *path, const stretch *s, int n)
 
 dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size)
 {
-  return write_atomic(path, &(stretch){bytes, size}, 1);
+  return dx_file_write_parts(path, &(dx_bytes){bytes, size}, 1);
 }
 
 /* The hash of a file, block after block, each seeded by those before. */
@@ -184,10 +181,10 @@ static void make_seal(unsigned char seal[SEAL], uint64_t hash)
 dx_error *dx_file_write_sealed(const char *path, const void *bytes, size_t size)
 {
   unsigned char seal[SEAL];
-  const stretch s[] = {{bytes, size}, {seal, SEAL}};
+  const dx_bytes s[] = {{bytes, size}, {seal, SEAL}};
 
   make_seal(seal, add_to_hash(0, bytes, size));
-  return write_atomic(path, s, 2);
+  return dx_file_write_parts(path, s, 2);
 }
 
 /* All bytes of that place; false with errno. */

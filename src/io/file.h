@@ -11,6 +11,9 @@
 dx_error *dx_file_read(const char *path, size_t limit, char **text, size_t *size) DX_MUST_CHECK;
 /* All bytes or an error: temporary name beside it, write, fsync, rename, fsync of the folder. */
 dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size) DX_MUST_CHECK;
+/* The same with n stretches of bytes that stand one after the other in the file. */
+typedef struct { const void *bytes; size_t size; } dx_bytes;
+dx_error *dx_file_write_parts(const char *path, const dx_bytes *part, int n) DX_MUST_CHECK;
 /* The same, and behind the bytes a seal of 16 more: a mark and the hash of them all. HDF5 does not
    look behind the end of its own, so an HDF5 file stays one. */
 dx_error *dx_file_write_sealed(const char *path, const void *bytes, size_t size) DX_MUST_CHECK;

@@ -163,31 +163,46 @@ static bool write_png(work *w, png_structp png, png_infop info, const dx_picture
   return true;
 }
 
-dx_error *dx_picture_save(const dx_picture *p, const char *path)
+dx_error *dx_picture_encode(const dx_picture *p, const char *path, void **bytes, size_t *size)
 {
   work w = {0};
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, png_fails, png_is_calm);
   png_infop info = png ? png_create_info_struct(png) : NULL;
-  dx_error *err;
+  dx_error *err = NULL;
 
   if (!info) err = DX_FAIL(INTERNAL, "no memory to write %s", path);
   else if (!write_png(&w, png, info, p)) err = DX_FAIL(INTERNAL, "cannot make the picture %s: %s", path, w.words);
-  else err = dx_file_write_atomic(path, w.written, w.at);
   png_destroy_write_struct(&png, &info);
-  free(w.written);
+  if (err) free(w.written);
+  *bytes = err ? NULL : w.written;
+  *size = w.at;
   return err;
 }
 
 bool dx_picture_can_save(void) { return true; }
 #else
-dx_error *dx_picture_save(const dx_picture *p, const char *path)
+dx_error *dx_picture_encode(const dx_picture *p, const char *path, void **bytes, size_t *size)
 {
   (void)p;
+  (void)bytes;
+  (void)size;
   return DX_FAIL(IO, "cannot write %s: this diffx was built without libpng", path);
 }
 
 bool dx_picture_can_save(void) { return false; }
 #endif
+
+dx_error *dx_picture_save(const dx_picture *p, const char *path)
+{
+  void *bytes;
+  size_t size;
+  dx_error *err;
+
+  DX_TRY(dx_picture_encode(p, path, &bytes, &size));
+  err = dx_file_write_atomic(path, bytes, size);
+  free(bytes);
+  return err;
+}
 
 #ifdef DX_JPEG
 typedef struct {

@@ -15,6 +15,8 @@ typedef struct {
 /* A whole PNG or JPEG file in memory, told by its first bytes, with c = 3 (transparent parts are
    white). path is for messages: damage is DX_E_DATA and names file and byte. */
 dx_error *dx_picture_decode(const char *path, const void *bytes, size_t size, dx_picture *out) DX_MUST_CHECK;
+/* A PNG file in memory, *bytes malloc'd. path is for messages. DX_E_IO where this build has no libpng. */
+dx_error *dx_picture_encode(const dx_picture *p, const char *path, void **bytes, size_t *size) DX_MUST_CHECK;
 /* Write as PNG, whole or not at all. DX_E_IO where this build has no libpng. */
 dx_error *dx_picture_save(const dx_picture *p, const char *path) DX_MUST_CHECK;
 bool dx_picture_can_save(void);

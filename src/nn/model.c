@@ -25,3 +25,10 @@ const dx_model *dx_model_find(const char *name)
     if (!strcmp(all[i]->name, name)) return all[i];
   return NULL;
 }
+
+int64_t dx_model_classes(const dx_model *m, const void *config)
+{
+  const dx_option *const o = dx_option_find(m->options, "classes");
+
+  return o ? *(const int64_t *)((const char *)config + o->at) : 0;
+}

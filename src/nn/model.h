@@ -48,5 +48,7 @@ typedef struct {
 } dx_model;
 
 const dx_model *dx_model_find(const char *name); /* NULL: no such model */
+/* Classes that its predictions are conditioned on; 0: none. */
+int64_t dx_model_classes(const dx_model *m, const void *config);
 const dx_model *dx_model_at(int i);              /* in list order; NULL after the last */
 #endif

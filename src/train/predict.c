@@ -78,8 +78,7 @@ static dx_error *look(work *k, dx_h5 *f)
   if (dx_h5_has_attr(f, "/t", "first")) DX_TRY(dx_h5_get_int(f, "/t", "first", &k->t_first));
   if (k->t_first != 0 && k->t_first != 1)
     return DX_FAIL(DATA, "%s: the attribute first of /t is %lld; allowed: 1 (t = 1..T) or 0 (t = 0..T-1)", j->in, (long long)k->t_first);
-  const dx_option *const o = dx_option_find(j->spec->model->options, "classes");
-  k->labels = o && *(const int64_t *)((const char *)j->spec->model_config + o->at) > 0;
+  k->labels = dx_model_classes(j->spec->model, j->spec->model_config) > 0;
   if (k->labels && !given)
     return DX_FAIL(DATA, "%s has no /label, but the model has %lld classes", j->in, (long long)j->model.classes);
   if (k->labels) return look_at_column(k, f, "/label", false);

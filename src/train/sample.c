@@ -70,7 +70,13 @@ static void widen(int64_t n, const float *log_var, double fixed, float *z)
   for (int64_t j = 0; j < n; j++) z[j] = (float)(z[j] * dx_exp(0.5 * (log_var[j] - fixed)));
 }
 
-/* Grain q on its way: places [from, to) of the plan. Samples take the classes in turn. */
+/* Samples take the classes in turn. */
+static int32_t class_of(const drawing *d, int64_t i)
+{
+  return d->problem->info->classes ? (int32_t)(i % d->problem->info->classes) : 0;
+}
+
+/* Grain q on its way: places [from, to) of the plan. */
 static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
 {
   const int64_t g = d->grain, D = d->problem->dim, local = (q - d->first) * g;
@@ -81,7 +87,7 @@ static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
   int32_t t[g], label[g];
 
   if (from == 0) draw_normals(d, q, d->problem->process.timesteps + 1, x);
-  for (int64_t i = 0; i < g; i++) label[i] = classes ? (int32_t)((q * g + i) % classes) : 0;
+  for (int64_t i = 0; i < g; i++) label[i] = class_of(d, q * g + i);
   for (int64_t k = from; k < to; k++) {
     const int64_t now = d->plan[k], next = k + 1 < d->steps ? d->plan[k + 1] : 0;
 
@@ -266,6 +272,32 @@ static dx_error *write_trajectory(dx_h5 *f, const drawing *d, const float *shots
   return err;
 }
 
+/* What the numbers of x are, for those who turn them into something else. */
+static dx_error *write_units(dx_h5 *f, const dx_dataset_info *i)
+{
+  DX_TRY(dx_h5_set_real(f, "/", "shift", i->shift));
+  DX_TRY(dx_h5_set_real(f, "/", "scale", i->scale));
+  if (!i->has_range) return NULL;
+  DX_TRY(dx_h5_set_real(f, "/", "range_lo", i->lo));
+  return dx_h5_set_real(f, "/", "range_hi", i->hi);
+}
+
+/* Which class each sample is of, where the network was told it. */
+static dx_error *write_labels(dx_h5 *f, const drawing *d)
+{
+  const dx_spec *const s = d->problem->spec;
+  const dx_h5_info info = {.type = DX_H5_I32, .rank = 1, .dim = {d->count}};
+  int32_t *label;
+  dx_error *err;
+
+  if (!s->model || dx_model_classes(s->model, s->model_config) == 0) return NULL;
+  if (!(label = calloc((size_t)d->count, sizeof *label))) return DX_FAIL(INTERNAL, "no memory for labels");
+  for (int64_t i = 0; i < d->count; i++) label[i] = class_of(d, i);
+  err = dx_h5_write(f, "/label", &info, label, "1", "class that each sample was drawn for", NULL);
+  free(label);
+  return err;
+}
+
 /* Rank 0.  Local */
 static dx_error *write_file(const drawing *d, const char *path, int64_t step, int ema, const float *x,
                             const float *shots, const float *reference, int64_t references)
@@ -286,22 +318,15 @@ static dx_error *write_file(const drawing *d, const char *path, int64_t step, in
     DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "weights", dx_weights_name(&p->spec->train, ema, weights)));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "modality", p->info->modality));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "name", p->spec->name));
+  DX_TRY_GOTO(err, out, write_units(f, p->info));
   DX_TRY_GOTO(err, out, write_block(f, "/x", p, 0, d->count, x, "samples"));
+  DX_TRY_GOTO(err, out, write_labels(f, d));
   DX_TRY_GOTO(err, out, write_block(f, "/reference", p, 0, references, reference, "rows of the data, for comparison"));
   if (d->snapshots) DX_TRY_GOTO(err, out, write_trajectory(f, d, shots));
   err = dx_h5_save(f, path);
 out:
   dx_h5_close(f);
   return err;
-}
-
-/* Data units to 0..255: the declared range, else two and a half scales to both sides of the shift. */
-static uint8_t shade(const dx_dataset_info *i, float x)
-{
-  const double lo = i->has_range ? i->lo : i->shift - 2.5 * i->scale, hi = i->has_range ? i->hi : i->shift + 2.5 * i->scale;
-  const double v = 255 * (x - lo) / (hi - lo);
-
-  return v > 0 ? (uint8_t)((v < 255 ? v : 255) + 0.5) : 0;
 }
 
 /* The first n samples in rows, white between them. */
@@ -313,10 +338,8 @@ static void draw_grid(const dx_dataset_info *info, int64_t n, int64_t columns, c
   for (int64_t k = 0; k < n; k++)
     for (int64_t i = 0; i < s.h; i++) {
       const int64_t top = GAP + k / columns * (s.h + GAP) + i, left = GAP + k % columns * (s.w + GAP);
-      uint8_t *const to = p->pixels + (top * p->w + left) * p->c;
-      const float *const from = x + (k * s.h + i) * s.w * s.c;
 
-      for (int64_t j = 0; j < s.w * s.c; j++) to[j] = shade(info, from[j]);
+      dx_dataset_shade(info, s.w * s.c, x + (k * s.h + i) * s.w * s.c, p->pixels + (top * p->w + left) * p->c);
     }
 }
 
