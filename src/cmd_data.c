@@ -3,10 +3,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "commands.h"
 
-static dx_error *make(const dx_call *call)
+/* A data set is much work, and runs are bound to its content: over one that stands there only if that is asked for. */
+static dx_error *look_at_output(const dx_call *call, const char *path, bool force)
+{
+  struct stat s;
+
+  DX_TRY(dx_call_output(call, path, "dataset"));
+  if (force || stat(path, &s) || s.st_size == 0) return NULL;
+  return DX_FAIL(IO, "%s is a data set that stands there: it is overwritten with --force alone", path);
+}
+
+static dx_error *make(const dx_call *call, bool force)
 {
   const dx_source *source;
   void *config = NULL;
@@ -14,9 +25,9 @@ static dx_error *make(const dx_call *call)
   dx_error *err;
 
   if (call->argc < 3 || strchr(call->argv[2], '='))
-    return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [key=value ...]; diffx list shows the kinds");
+    return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [--force] [key=value ...]; diffx list shows the kinds");
   DX_TRY(dx_source_configure(call->argv[1], call->argv + 3, call->argc - 3, &source, &config));
-  err = dx_call_output(call, call->argv[2], "dataset");
+  err = look_at_output(call, call->argv[2], force);
   if (!err) err = dx_comm_start_alone(&alone);
   if (!err) err = dx_dataset_write(call->argv[2], source, config, alone);
   if (!err) dx_log_say(call->log, DX_LOG_INFO, "%s: use it with data.kind: file, data.file: %s", call->argv[2], call->argv[2]);
@@ -53,7 +64,7 @@ static void command(const dx_call *call, char *text, size_t room)
   for (int i = 0; i < call->argc && at < room; i++) at += (size_t)snprintf(text + at, room - at, " %s", call->argv[i]);
 }
 
-static dx_error *import(const dx_call *call)
+static dx_error *import(const dx_call *call, bool force)
 {
   const dx_importer *importer;
   char how[8192], **given = NULL;
@@ -62,10 +73,10 @@ static dx_error *import(const dx_call *call)
   int count = 0;
 
   if (call->argc < 4 || strchr(call->argv[3], '=') || !strncmp(call->argv[3], "--", 2))
-    return DX_FAIL(USAGE, "usage: diffx data import FORMAT SOURCE OUT.h5 [key=value ...]; diffx list shows the formats");
+    return DX_FAIL(USAGE, "usage: diffx data import FORMAT SOURCE OUT.h5 [--force] [key=value ...]; diffx list shows the formats");
   err = assignments_of(call, 4, &given, &count);
   if (!err) err = dx_importer_configure(call->argv[1], given, count, &importer, &config);
-  if (!err) err = dx_call_output(call, call->argv[3], "dataset");
+  if (!err) err = look_at_output(call, call->argv[3], force);
   command(call, how, sizeof how);
   if (!err) err = dx_import_run(importer, config, call->argv[2], call->argv[3], how, call->log);
   if (!err) dx_log_say(call->log, DX_LOG_INFO, "%s: use it with data.kind: file, data.file: %s", call->argv[3], call->argv[3]);
@@ -75,15 +86,19 @@ static dx_error *import(const dx_call *call)
   return err;
 }
 
-dx_error *dx_cmd_data(const dx_call *call)
+dx_error *dx_cmd_data(const dx_call *call_)
 {
-  const char *const verb = call->argc > 0 ? call->argv[0] : "";
+  dx_call call = *call_;
+  const char *const verb = call.argc > 0 ? call.argv[0] : "";
 
-  if (!strcmp(verb, "make")) return make(call);
-  if (!strcmp(verb, "import")) return import(call);
+  if (!strcmp(verb, "make") || !strcmp(verb, "import")) {
+    const bool force = dx_call_flag(&call, "--force");
+
+    return *verb == 'm' ? make(&call, force) : import(&call, force);
+  }
   if (strcmp(verb, "show"))
-    return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [key=value ...], diffx data import FORMAT SOURCE OUT.h5 "
-                   "[key=value ...], or diffx data show FILE.h5");
-  if (call->argc != 2) return DX_FAIL(USAGE, "diffx data show takes one file: diffx data show FILE.h5");
-  return dx_dataset_show(call->argv[1], stdout);
+    return DX_FAIL(USAGE, "usage: diffx data make KIND OUT.h5 [--force] [key=value ...], diffx data import FORMAT SOURCE OUT.h5 "
+                   "[--force] [key=value ...], or diffx data show FILE.h5");
+  if (call.argc != 2) return DX_FAIL(USAGE, "diffx data show takes one file: diffx data show FILE.h5");
+  return dx_dataset_show(call.argv[1], stdout);
 }

@@ -52,6 +52,13 @@ refused "data make without a file" 2 0 "usage: diffx data make KIND OUT.h5" -- d
 cp "$exp/smoke.yaml" mine.yaml
 refused "data make over an experiment" 4 0 "mine.yaml stands there and is no dataset that diffx has made: it is not overwritten" -- data make moons mine.yaml
 refused "data make into no folder" 4 0 "cannot write no/x.h5" "No such file or directory" -- data make moons no/x.h5
+"$diffx" data make moons stands.h5 train=20 test=5 >said 2>&1 && cksum stands.h5 >before
+refused "data make over a data set" 4 0 "stands.h5 is a data set that stands there: it is overwritten with --force alone" -- data make moons stands.h5 train=30
+cksum stands.h5 | cmp -s before -
+ok $? "which stays"
+"$diffx" data make moons stands.h5 train=30 --force >said 2>&1 && "$diffx" data show stands.h5 | grep -q "train          30 rows"
+ok $? "data make --force puts another in its place"
+refused "data make --force over an experiment" 4 0 "mine.yaml stands there and is no dataset that diffx has made: it is not overwritten" -- data make moons mine.yaml --force
 refused "data make with a wrong value" 3 0 "command line: noise is 0; allowed: a number" -- data make moons x.h5 noise=0
 test ! -e x.h5 && cmp mine.yaml "$exp/smoke.yaml"
 ok $? "and none of these left or lost a file"
@@ -196,7 +203,7 @@ sum() {           # of all that a refused command may not touch
 sum >before
 cp other.h5 good.h5
 refused "data changed since the run began" 5 2 "step-00000020.h5 was made with other data" "the dataset has changed since the run began" -- file.yaml train.steps=40
-"$diffx" data make moons good.h5 train=200 test=50 >/dev/null 2>&1
+"$diffx" data make moons good.h5 train=200 test=50 --force >/dev/null 2>&1
 refused "another experiment in the folder" 3 3 "is another experiment" "process.timesteps (20 there, 30 here)" "model.hidden ([16] there, [8] here)" \
   "train.batch (16 there, 24 here)" "choose another output" -- file.yaml model.hidden=[8] train.batch=24 process.timesteps=30
 refused "and --dry-run says so too" 3 0 "train.batch (16 there, 24 here)" -- file.yaml train.batch=24 --dry-run

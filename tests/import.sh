@@ -127,7 +127,7 @@ assert f.attrs["classes"] == 7 and f["train/x"].dtype == "u1" and f["train/x"].s
 for name in ("train-images-idx3-ubyte.xz", "t10k-labels-idx1-ubyte.gz"):
     assert hashlib.sha256(open("mnist/" + name, "rb").read()).hexdigest() + "  " + name in str(f.attrs["source_sha256"])
 EOF
-    imported "IDX, one file" idx mnist/t10k-images-idx3-ubyte.xz i.h5 test=20
+    imported "IDX, one file" idx mnist/t10k-images-idx3-ubyte.xz i.h5 test=20 --force
     "$diffx" data show i.h5 >said 2>&1 && words said "train          50 rows" "test           20 rows" "classes  7"
     ok $? "its last rows are the test split"
     head -c 4000 mnist/train-images-idx3-ubyte.xz >cut.xz && mv cut.xz mnist/train-images-idx3-ubyte.xz
@@ -148,10 +148,11 @@ f, x = h5py.File("p.h5"), np.load("points.npy").astype("f4")
 assert (f["train/x"][:] == x[:2001]).all() and (f["test/x"][:] == x[2001:]).all() and f["test/label"][0] == 2001 % 4
 assert abs(f.attrs["shift"] - x[:2001].mean()) < 1e-5 and abs(f.attrs["scale"] - x[:2001].std()) < 1e-5
 EOF
-  imported "npy: sequences" npy f32.npy p.h5
+  refused "over a data set" 4 "p.h5 is a data set that stands there: it is overwritten with --force alone" -- npy f32.npy p.h5
+  imported "npy: sequences" npy --force f32.npy p.h5
   "$diffx" data show p.h5 | grep -q 'sequence, 1 x 3 x 1 float32'
   ok $? "their shape"
-  imported "npy: images" npy u1.npy p.h5
+  imported "npy: images" npy u1.npy p.h5 --force
   "$diffx" data show p.h5 | grep -q 'image, 4 x 6 x 2 uint8'
   ok $? "their shape"
   refused "npy in Fortran's order" 5 "fortran.npy is in Fortran's order" -- npy fortran.npy out.h5
@@ -194,7 +195,7 @@ assert abs(x[1] - small(b, 8)).max() <= 3, abs(x[1] - small(b, 8)).max()
 assert (x[2] == 255).all() and abs(x[3] - small(a[2:10, :, :1], 2)).max() <= 0.51
 assert str(f.attrs["class_names"]).find("cat\ndog") >= 0 and "cat/a.png" in str(f.attrs["source_sha256"])
 EOF
-    imported "images: another size, gray, with a test split" images pets o.h5 size=3 channels=1 test=1
+    imported "images: another size, gray, with a test split" images pets o.h5 size=3 channels=1 test=1 --force
     "$diffx" data show o.h5 >said && words said "image, 3 x 3 x 1 uint8" "train           3 rows" "test            1 rows"
     ok $? "its splits"
     cp pets/cat/a.png whole.png
@@ -219,7 +220,7 @@ fi
 
 # the real thing
 if test -d "$real/cifar-10" && test -d "$real/fashion-mnist"; then
-  if "$diffx" data import cifar10 "$real/cifar-10" c.h5 >said 2>&1; then
+  if "$diffx" data import cifar10 "$real/cifar-10" c.h5 --force >said 2>&1; then
     "$diffx" data show c.h5 >said && words said "f477a530165c5237" "5000 5000 5000 5000 5000 5000 5000 5000 5000 5000"
     ok $? "CIFAR-10 itself"
     rm c.h5

@@ -29,7 +29,7 @@ const dx_option dx_sample_options[] = {
   DX_OPTION_END
 };
 
-enum { SHOWN = 256, GAP = 2 }; /* samples of a picture, pixels between them */
+enum { SHOWN = 256, GAP = 2, SIDE = 64 }; /* samples of a picture, pixels between them, pixels of one at least */
 enum { ROUNDS = 200 };         /* times that the ranks meet on the way, at most */
 
 /* One drawing, as all threads of this rank see it. */
@@ -329,17 +329,36 @@ out:
   return err;
 }
 
+/* How many pixels wide and high one of a small image is drawn: so that the longer side has at least SIDE. */
+static int64_t enlargement(dx_shape s)
+{
+  const int64_t longer = s.h > s.w ? s.h : s.w;
+
+  return longer < SIDE ? (SIDE + longer - 1) / longer : 1;
+}
+
+/* A line of pixels, each k times, on k lines of a picture. */
+static void draw_line(const dx_dataset_info *info, int64_t k, const float *x, uint8_t *to, int64_t line)
+{
+  const int64_t w = info->sample.w, c = info->sample.c;
+
+  dx_dataset_shade(info, w * c, x, to);
+  for (int64_t j = w * k; j-- > 0;) memmove(to + j * c, to + j / k * c, (size_t)c); /* from behind, in place */
+  for (int64_t i = 1; i < k; i++) memcpy(to + i * line, to, (size_t)(w * k * c));
+}
+
 /* The first n samples in rows, white between them. */
 static void draw_grid(const dx_dataset_info *info, int64_t n, int64_t columns, const float *x, dx_picture *p)
 {
   const dx_shape s = info->sample;
+  const int64_t k = enlargement(s), line = p->w * p->c;
 
-  memset(p->pixels, 255, (size_t)(p->h * p->w * p->c));
-  for (int64_t k = 0; k < n; k++)
+  memset(p->pixels, 255, (size_t)(p->h * line));
+  for (int64_t q = 0; q < n; q++)
     for (int64_t i = 0; i < s.h; i++) {
-      const int64_t top = GAP + k / columns * (s.h + GAP) + i, left = GAP + k % columns * (s.w + GAP);
+      const int64_t top = GAP + q / columns * (k * s.h + GAP) + k * i, left = GAP + q % columns * (k * s.w + GAP);
 
-      dx_dataset_shade(info, s.w * s.c, x + (k * s.h + i) * s.w * s.c, p->pixels + (top * p->w + left) * p->c);
+      draw_line(info, k, x + (q * s.h + i) * s.w * s.c, p->pixels + top * line + left * p->c, line);
     }
 }
 
@@ -348,7 +367,7 @@ static dx_error *write_grid(const drawing *d, const char *path, const float *x)
 {
   const dx_dataset_info *const info = d->problem->info;
   const dx_shape s = info->sample;
-  const int64_t n = d->count < SHOWN ? d->count : SHOWN;
+  const int64_t n = d->count < SHOWN ? d->count : SHOWN, k = enlargement(s);
   const size_t stem = strlen(path) > 3 && !strcmp(path + strlen(path) - 3, ".h5") ? strlen(path) - 3 : strlen(path);
   int64_t columns = 1;
   char name[4096];
@@ -361,7 +380,7 @@ static dx_error *write_grid(const drawing *d, const char *path, const float *x)
     return NULL;
   }
   while (columns * columns < n) columns++;
-  p = (dx_picture){.h = GAP + (n + columns - 1) / columns * (s.h + GAP), .w = GAP + columns * (s.w + GAP), .c = s.c};
+  p = (dx_picture){.h = GAP + (n + columns - 1) / columns * (k * s.h + GAP), .w = GAP + columns * (k * s.w + GAP), .c = s.c};
   p.pixels = malloc((size_t)(p.h * p.w * p.c));
   if (!p.pixels) return DX_FAIL(INTERNAL, "no memory for a picture of samples");
   draw_grid(info, n, columns, x, &p);
