@@ -73,7 +73,8 @@ static dx_error *import(const dx_call *call, bool force)
   int count = 0;
 
   if (call->argc < 4 || strchr(call->argv[3], '=') || !strncmp(call->argv[3], "--", 2))
-    return DX_FAIL(USAGE, "usage: diffx data import FORMAT SOURCE OUT.h5 [--force] [key=value ...]; diffx list shows the formats");
+    return DX_FAIL(USAGE, "usage: diffx data import FORMAT SOURCE OUT.h5 [--force] [key=value ...]; "
+                   "diffx list shows the formats");
   err = assignments_of(call, 4, &given, &count);
   if (!err) err = dx_importer_configure(call->argv[1], given, count, &importer, &config);
   if (!err) err = look_at_output(call, call->argv[3], force);

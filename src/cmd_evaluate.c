@@ -33,9 +33,9 @@ static void print(const dx_problem *p, const dx_evaluation *e)
     if (rows[i].se == rows[i].se) printf("%12.6f %14.6f %12.6f\n", rows[i].se, rows[i].v * bits, rows[i].se * bits);
     else printf("%12s %14.6f %12s\n", "", rows[i].v * bits, "");
   }
-  printf("step %lld, %s weights%s%s%s, %lld test examples; decoder variance %.6g\n", (long long)h->step, h->ema ? "averaged" : "raw",
-         several ? " (" : "", several ? dx_weights_name(train, (int)h->ema, name) : "", several ? ")" : "", (long long)h->examples,
-         h->decoder_variance);
+  printf("step %lld, %s weights%s%s%s, %lld test examples; decoder variance %.6g\n", (long long)h->step,
+         h->ema ? "averaged" : "raw", several ? " (" : "", several ? dx_weights_name(train, (int)h->ema, name) : "",
+         several ? ")" : "", (long long)h->examples, h->decoder_variance);
 }
 
 /* Where the data have labels, the bound of each class. */

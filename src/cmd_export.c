@@ -41,7 +41,8 @@ dx_error *dx_cmd_export_samples(const dx_call *call_)
   if (call.argc != 2) return DX_FAIL(USAGE, "usage: diffx export-samples RUN|SAMPLES.h5 OUT.npz|FOLDER/ [--force]");
   const char *const to = call.argv[1];
   const bool npz = ends_in(to, ".npz"), folder = !npz && (ends_in(to, "/") || is_folder(to));
-  if (!npz && !folder) return DX_FAIL(USAGE, "%s is neither a file NAME.npz nor, with a slash at its end, a FOLDER/ for PNG files", to);
+  if (!npz && !folder)
+    return DX_FAIL(USAGE, "%s is neither a file NAME.npz nor, with a slash at its end, a FOLDER/ for PNG files", to);
   if (folder && force) return DX_FAIL(USAGE, "--force is for NAME.npz; a folder of pictures must be new or empty");
   DX_TRY(dx_samples_resolve(call.argv[0], &samples));
   err = npz ? look_at_npz(to, force) : NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_model.c - diffx model import and diffx model export: networks of other programs. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,8 +69,44 @@ out:
   return err;
 }
 
+/* The scheduler that belongs to a network, or why there is none. */
+static const char *find_scheduler(const dx_spec *s, const dx_trained *t, const dx_process *process, dx_diffusers_scheduler *out)
+{
+  *out = (dx_diffusers_scheduler){.process = process, .pipeline = dx_model_classes(s->model, s->model_config) == 0};
+  if (!dx_diffusers_words(s->objective.predict, s->objective.variance, out))
+    return out->prediction ? "objective.variance" : "objective.predict";
+  out->clip = isnan(t->lo) ? 1 : isfinite(t->hi) && t->lo == -t->hi ? t->hi : 0;
+  return NULL;
+}
+
+static void say_exported(const dx_call *call, const dx_spec *s, const dx_trained *t, const char *lacks,
+                         const dx_diffusers_scheduler *d)
+{
+  const char *const folder = call->argv[2];
+  char weights[DX_WEIGHTS_NAME];
+
+  dx_log_say(call->log, DX_LOG_INFO, "%s: the weights of step %lld (%s), for UNet2DModel.from_pretrained", folder,
+             (long long)t->step, dx_weights_name(&s->train, t->ema, weights));
+  if (lacks)
+    dx_log_say(call->log, DX_LOG_WARN, "no scheduler beside it: diffusers has none of %s %s", lacks,
+               strcmp(lacks, "objective.predict") ? s->objective.variance : s->objective.predict);
+  else if (!d->pipeline)
+    dx_log_say(call->log, DX_LOG_WARN, "with its scheduler, but no DDPMPipeline, which does not tell a network its class");
+  else
+    dx_log_say(call->log, DX_LOG_INFO, "and for DDPMPipeline.from_pretrained, to be called with num_inference_steps=%lld or less",
+               (long long)s->process.timesteps);
+  if (!lacks && isnan(t->lo))
+    dx_log_say(call->log, DX_LOG_INFO, "the checkpoint does not tell the range of its samples: the scheduler takes them as "
+               "from -1 to 1");
+  if (!lacks && isfinite(t->lo) && d->clip == 0)
+    dx_log_say(call->log, DX_LOG_WARN, "samples are from %g to %g in the network's units; the scheduler, which could clip "
+               "x0hat evenly to both sides, does not clip it", t->lo, t->hi);
+}
+
 static dx_error *export(dx_call *call)
 {
+  dx_diffusers_scheduler scheduler;
+  dx_process process = {0};
   dx_call first;
   dx_trained t = {0};
   dx_params p = {0};
@@ -92,11 +129,14 @@ static dx_error *export(dx_call *call)
   DX_TRY_GOTO(err, out, dx_trained_ema(NULL, &t, weights));
   DX_TRY_GOTO(err, out, list_parameters(s, &t.model, &p));
   DX_TRY_GOTO(err, out, dx_checkpoint_fits(t.file, t.floats, &p));
-  DX_TRY_GOTO(err, out, dx_diffusers_write(call->argv[2], s->model_config, &t.model, &p, t.w));
-  dx_log_say(call->log, DX_LOG_INFO, "%s: the weights of step %lld (%s), for UNet2DModel.from_pretrained", call->argv[2],
-             (long long)t.step, dx_weights_name(&s->train, t.ema, weights));
+  DX_TRY_GOTO(err, out, dx_process_create(&s->process, s->schedule, s->schedule_config,
+                                          dx_reverse_find(s->objective.variance)->fixed, &process));
+  const char *const lacks = find_scheduler(s, &t, &process, &scheduler);
+  DX_TRY_GOTO(err, out, dx_diffusers_write(call->argv[2], s->model_config, &t.model, &p, t.w, lacks ? NULL : &scheduler));
+  say_exported(call, s, &t, lacks, &scheduler);
 out:
   free(settings);
+  dx_process_destroy(&process);
   dx_params_destroy(&p);
   dx_trained_free(&t);
   return err;

@@ -138,6 +138,8 @@ dx_error *dx_trained_read(const dx_call *call, dx_trained *t, char **settings)
   t->dataset_hash = h.dataset_hash;
   t->step = h.step;
   t->model = h.model;
+  t->lo = h.lo;
+  t->hi = h.hi;
   *settings = h.settings;
   h.settings = NULL;
   dx_checkpoint_head_free(&h);

@@ -57,7 +57,8 @@ typedef struct {
   char folder[2048];     /* of the run; "." for a checkpoint that stands elsewhere */
   int64_t step, floats;  /* floats: of w, once it is there */
   uint64_t dataset_hash; /* of the data it was trained with; rank 0, elsewhere 0 */
-  dx_model_spec model;   /* as in dx_checkpoint_head */
+  dx_model_spec model;   /* as in dx_checkpoint_head, and so are lo and hi (rank 0) */
+  double lo, hi;
   float *w;              /* whole; NULL before dx_trained_weights */
   int ema;               /* which: 0 raw, else the place of their average in train.ema */
 } dx_trained;

@@ -197,16 +197,16 @@ static void check_round_trip(void)
   net t, again;
 
   snprintf(folder, sizeof folder, "%s/out", work);
-  int good = fine(load(golden, &t)) && fine(dx_diffusers_write(folder, t.config, &t.spec, &t.params, t.w)) && fine(load(folder, &again));
+  int good = fine(load(golden, &t)) && fine(dx_diffusers_write(folder, t.config, &t.spec, &t.params, t.w, NULL)) && fine(load(folder, &again));
   ok(good && t.params.floats == again.params.floats && !memcmp(t.w, again.w, (size_t)t.params.floats * sizeof *t.w),
      "written and read again: the same weights");
   ok(good && !strcmp(t.d.settings, again.d.settings) && again.spec.sample.h == 8 && again.spec.sample.w == 4, "and the same network");
   check_prediction(folder, "written");
-  ok(says(dx_diffusers_write(folder, t.config, &t.spec, &t.params, t.w), "is not empty: it is not overwritten"), "a folder with something in it");
+  ok(says(dx_diffusers_write(folder, t.config, &t.spec, &t.params, t.w, NULL), "is not empty: it is not overwritten"), "a folder with something in it");
   snprintf(path, sizeof path, "%s/out.part", work);
   ok(!dx_file_exists(path), "and nothing half-written is left");
   snprintf(path, sizeof path, "%s/config.json/no", folder);
-  ok(says(dx_diffusers_write(path, t.config, &t.spec, &t.params, t.w), "config.json"), "a file in the way");
+  ok(says(dx_diffusers_write(path, t.config, &t.spec, &t.params, t.w, NULL), "config.json"), "a file in the way");
   if (good) {
     drop(&t);
     drop(&again);

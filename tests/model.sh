@@ -31,8 +31,9 @@ same="seed=7 process.schedule=cosine process.timesteps=50 objective.variance=fix
 how="evaluate.grain=2 evaluate.examples=7 evaluate.timesteps=10"
 good "a small run" ranks 2 "$exp/smoke-unet.yaml" output=run run.threads=1 train.steps=20
 good "export" "$diffx" model export run out
-test "$(ls -A out | tr '\n' ' ')" = "config.json diffusion_pytorch_model.safetensors "
-judge $? "two files, nothing else"
+files="config.json diffusion_pytorch_model.safetensors"
+test "$(cd out && find . -type f | sort | tr '\n' ' ')" = "./config.json ./diffusion_pytorch_model.safetensors ./model_index.json ./scheduler/scheduler_config.json "
+judge $? "network, scheduler and index, nothing else"
 good "import" "$diffx" model import out in.h5 $same
 grep -q "a U-Net of .* parameters for images of 8 x 8 x 3" said && grep -q "cosine, 50 timesteps" said && grep -q "need images of that shape" said
 judge $? "and it says what it is and what it lacks"
@@ -53,6 +54,19 @@ judge $? "the same weights"
 grep -v dropout out/config.json >a.txt
 grep -v dropout again/config.json | cmp - a.txt >said 2>&1
 judge $? "and the same config.json"
+
+# --- schedulers that diffusers does not have, and pipelines that it has not -------------------------
+fast="run.threads=1 train.steps=1 evaluate.every=never sample.every=never"
+for key in objective.predict=mean objective.variance=optimal objective.variance=learned; do
+  "$diffx" "$exp/smoke-unet.yaml" output=$key $fast $(test $key = objective.variance=learned && echo objective.loss=hybrid) $key >said 2>&1 && "$diffx" model export $key $key-out >said 2>&1 &&
+    test "$(ls -A $key-out | tr '\n' ' ')" = "$files " && grep -qF "no scheduler beside it: diffusers has none of $(echo $key | tr = ' ')" said
+  judge $? "$key: the network alone, and it says why"
+done
+"$diffx" "$exp/smoke-unet.yaml" output=classes $fast model.classes=3 >said 2>&1 && "$diffx" model export classes classes-out >said 2>&1 &&
+  test "$(ls -A classes-out | tr '\n' ' ')" = "$files scheduler " && grep -qF "no DDPMPipeline, which does not tell a network its class" said
+judge $? "with classes: a scheduler, but no pipeline"
+"$diffx" model export in.h5 told >said 2>&1 && grep -qF "the checkpoint does not tell the range of its samples" said
+judge $? "an imported one does not tell the range"
 
 # --- what is refused -------------------------------------------------------------------------------
 refused "init_from of another network" 5 2 "train.init_from: in.h5 is of another model" "$exp/smoke-unet.yaml" output=bad train.init_from=in.h5 model.channels=16
@@ -236,6 +250,62 @@ else:
         if label is not None:
             f["label"] = label
 P
+# pipelines: a step of the scheduler against the record's process, and a whole drawing against diffx's
+cat >pipe.py <<'P'
+"""pipe.py RUN FOLDER"""
+import h5py, numpy as np, sys, torch
+from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
+run, folder = sys.argv[1:3]
+pipe = DDPMPipeline.from_pretrained(folder)
+pipe.set_progress_bar_config(disable=True)
+s, net, c = pipe.scheduler, pipe.unet, pipe.scheduler.config
+a, b = net.state_dict(), UNet2DModel.from_pretrained(folder).state_dict()
+assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+with h5py.File(run + "/metrics.h5") as f:
+    abar, beta, post = (f["process/" + k][:] for k in ("alpha_bar", "beta", "posterior_variance"))
+    fixed = f["process/variance"][:] if "variance" in f["process"] else None
+T, prev = len(abar), np.append(1, abar[:-1])
+assert c.num_train_timesteps == T and np.abs(s.alphas_cumprod.numpy() - abar).max() < 1e-5
+g, worst = torch.Generator().manual_seed(5), 0
+for t in 1, 7, T // 2, T - 1:
+    x = torch.randn((2, net.config.in_channels, 8, 8), generator=g)
+    with torch.no_grad():
+        out = net(x, t).sample
+    state = g.get_state()
+    theirs = s.step(out, t, x, generator=g).prev_sample.numpy()
+    g.set_state(state)
+    z, o, x = torch.randn(x.shape, generator=g).double().numpy(), out.double().numpy(), x.double().numpy()
+    o, v = o[:, :x.shape[1]], o[:, x.shape[1]:]
+    A, B = np.sqrt(abar[t]), np.sqrt(1 - abar[t])
+    x0 = np.clip({"epsilon": (x - B * o) / max(A, 1e-30), "sample": o, "v_prediction": A * x - B * o}[c.prediction_type], -1, 1)
+    mean = np.sqrt(prev[t]) * beta[t] / (1 - abar[t]) * x0 + np.sqrt(1 - beta[t]) * (1 - prev[t]) / (1 - abar[t]) * x
+    var = fixed[t] if fixed is not None else np.exp((v + 1) / 2 * np.log(beta[t]) + (1 - v) / 2 * np.log(post[t]))
+    ours = mean + np.sqrt(var) * z
+    worst = max(worst, np.sqrt(np.mean((theirs - ours) ** 2) / np.mean(ours**2)))
+images = pipe(batch_size=2, num_inference_steps=T, output_type="np", generator=g).images
+assert images.shape == (2, 8, 8, 3) and images.min() >= 0 and images.max() <= 1 and images.std() > 0.01
+# DDIM, every step, from diffx's own noise
+with h5py.File(run + "-drawn.h5") as f:
+    start, end = ((f["trajectory"][i] / 127.5 - 1).transpose(0, 3, 1, 2) for i in (0, -1))
+ddim, x = DDIMScheduler.from_config(c), torch.from_numpy(start.copy())
+ddim.set_timesteps(T)
+with torch.no_grad():
+    for t in ddim.timesteps:
+        x = ddim.step(net(x, t).sample[:, :3], t, x, eta=0, use_clipped_model_output=True).prev_sample
+far = np.sqrt(np.mean((x.numpy() - end) ** 2) / np.mean(end**2))
+print("relative", f"{worst:.0e} {far:.0e}")
+assert worst < 1e-4 and far < 1e-3 and np.abs(start - end).max() > 0.5
+P
+fixed="objective.predict=x0 objective.variance=fixed-large process.schedule=linear"
+ranged="objective.loss=hybrid objective.predict=v objective.variance=learned-range process.schedule=sigmoid process.zero_terminal=true"
+for kind in out fixed ranged; do
+  case $kind in out) keys= pipe_run=run ;; fixed) keys=$fixed pipe_run=fixed ;; ranged) keys=$ranged pipe_run=ranged ;; esac
+  test $kind = out || "$diffx" "$exp/smoke-unet.yaml" output=$kind run.threads=2 train.steps=20 evaluate.every=never sample.every=never $keys >said 2>&1
+  test $kind = out || "$diffx" model export $kind $kind-out >>said 2>&1
+  "$diffx" sample $pipe_run -o $pipe_run-drawn.h5 sample.count=3 sample.sampler=ddim sample.steps=50 sample.trajectory=2 sample.weights=raw >>said 2>&1 &&
+    "$py" pipe.py $pipe_run $(test $kind = out && echo out || echo $kind-out) >>said 2>&1
+  judge $? "$kind: DDPMPipeline draws as diffx does ($(sed -n 's/^relative //p' said))"
+done
 for kind in out averaged; do
   flag=$(test $kind = averaged && echo --ema)
   "$py" compare.py input $kind >said 2>&1 && ranks 2 predict run $kind.h5 $kind-y.h5 $flag >>said 2>&1 && "$py" compare.py check $kind $kind-y.h5 >>said 2>&1

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,7 @@ typedef struct {
   const char *settings, *kernels;
   uint64_t dataset_hash;
   dx_model_spec model;
+  double lo, hi;           /* as in dx_checkpoint_head */
 } head_out;
 
 static dx_error *write_head(dx_h5 *f, const head_out *h)
@@ -109,6 +111,10 @@ static dx_error *write_head(dx_h5 *f, const head_out *h)
   DX_TRY(dx_h5_set_text(f, "/", "kernels", h->kernels));
   sizes_of(&model, size);
   for (int i = 0; i < 5; i++) DX_TRY(dx_h5_set_int(f, "/", sizes[i], *size[i]));
+  if (!isnan(h->lo)) {
+    DX_TRY(dx_h5_set_real(f, "/", "range_lo", h->lo));
+    DX_TRY(dx_h5_set_real(f, "/", "range_hi", h->hi));
+  }
   return dx_h5_set_text(f, "/", "dataset_hash", hash);
 }
 
@@ -167,8 +173,11 @@ static dx_error *save_averages(dx_h5 *f, const dx_comm *c, const dx_problem *p, 
 
 static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
 {
+  const dx_dataset_info *const i = p->info;
   const head_out h = {.step = s->step, .settings = p->spec->settings, .kernels = p->team->kernels,
-                  .dataset_hash = p->info->hash, .model = dx_problem_model(p)};
+                  .dataset_hash = i->hash, .model = dx_problem_model(p),
+                  .lo = i->has_range ? (i->lo - i->shift) / i->scale : -INFINITY,
+                  .hi = i->has_range ? (i->hi - i->shift) / i->scale : INFINITY};
 
   DX_TRY(write_head(f, &h));
   if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
@@ -277,7 +286,7 @@ static dx_error *write_alone(dx_h5 *f, const head_out *h, const dx_params *p, co
 dx_error *dx_checkpoint_write_weights(const char *path, const char *settings, const dx_model_spec *model, const dx_params *p,
                                       const float *w)
 {
-  const head_out h = {.settings = settings, .kernels = "none", .model = *model};
+  const head_out h = {.settings = settings, .kernels = "none", .model = *model, .lo = NAN, .hi = NAN};
   dx_h5 *f;
   dx_error *err;
 
@@ -363,6 +372,11 @@ static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "dataset_hash", &hash));
   h->dataset_hash = strtoull(hash, NULL, 16);
   DX_TRY_GOTO(err, out, read_sizes(f, path, &h->model));
+  h->lo = h->hi = NAN;
+  if (dx_h5_has_attr(f, "/", "range_lo")) {
+    DX_TRY_GOTO(err, out, dx_h5_get_real(f, "/", "range_lo", &h->lo));
+    DX_TRY_GOTO(err, out, dx_h5_get_real(f, "/", "range_hi", &h->hi));
+  }
 out:
   free(content);
   free(hash);

@@ -11,7 +11,7 @@
    Collective */
 dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *folder, int64_t keep) DX_MUST_CHECK;
 
-/* A checkpoint of step 0 with weights alone, of a model that was trained elsewhere.  Local */
+/* A checkpoint of step 0 with weights alone, of a model that was trained elsewhere, whose samples' range is not known.  Local */
 dx_error *dx_checkpoint_write_weights(const char *path, const char *settings, const dx_model_spec *model, const dx_params *p,
                                       const float *w) DX_MUST_CHECK;
 
@@ -21,6 +21,7 @@ typedef struct {
   char *settings, *kernels;
   uint64_t dataset_hash;
   dx_model_spec model;   /* what the model was made for; without timesteps, and sample.b 0 where the file is too old to tell */
+  double lo, hi;         /* range of its samples, normalised units; infinite: the data declare none, NaN: the file does not tell */
 } dx_checkpoint_head;
 void dx_checkpoint_head_free(dx_checkpoint_head *h);
 

@@ -23,6 +23,13 @@ enum { LEVELS_MOST = DX_INTS_MAX, TOLD_MOST = 8 };
 
 static const char config_name[] = "config.json", weights_name[] = "diffusion_pytorch_model.safetensors";
 
+/* Predictions and reverse variances of the same meaning. Their `learned` is a variance, ours its logarithm. */
+static const struct words { const char *ours, *theirs; } predictions[] = {
+  {"noise", "epsilon"}, {"x0", "sample"}, {"v", "v_prediction"}, {NULL, NULL},
+}, variances[] = {
+  {"fixed-small", "fixed_small"}, {"fixed-large", "fixed_large"}, {"learned-range", "learned_range"}, {NULL, NULL},
+};
+
 /* Numbers and booleans that mean the same. preset: diffusers' own, NULL for null; null: what null is with us, NULL where it
    is not allowed. */
 static const struct row { const char *theirs, *ours, *preset, *null; } rows[] = {
@@ -116,8 +123,14 @@ static void put_blocks(FILE *to, const void *config, dx_shape sample, bool down)
   fprintf(to, "],\n  \"%ssample_type\": \"%s\",\n", down ? "down" : "up", conv ? "conv" : "resnet");
 }
 
-static void put_config(FILE *to, const void *config, const dx_model_spec *spec)
+/* A network to be described. */
+typedef struct { const void *config; const dx_model_spec *spec; } network;
+
+static void put_config(FILE *to, const void *ctx)
 {
+  const network *const n = ctx;
+  const void *const config = n->config;
+  const dx_model_spec *const spec = n->spec;
   const dx_ints *const m = list(config, "multipliers");
   const dx_shape s = spec->sample;
   char text[64];
@@ -142,14 +155,54 @@ static void put_config(FILE *to, const void *config, const dx_model_spec *spec)
               "  \"mid_block_scale_factor\": 1,\n  \"time_embedding_dim\": null,\n  \"time_embedding_type\": \"positional\"\n}\n");
 }
 
-static dx_error *write_config(const char *path, const void *config, const dx_model_spec *spec)
+/* The betas as they are: so any schedule is one of theirs. */
+static void put_scheduler(FILE *to, const void *ctx)
+{
+  const dx_diffusers_scheduler *const d = ctx;
+  const dx_process *const p = d->process;
+  char text[64];
+
+  fprintf(to, "{\n  \"_class_name\": \"DDPMScheduler\",\n  \"_written_by\": \"diffx %s\",\n", dx_version());
+  fprintf(to, "  \"num_train_timesteps\": %" PRId64 ",\n  \"trained_betas\": [", p->timesteps);
+  for (int64_t i = 0; i < p->timesteps; i++) {
+    dx_real_print(p->beta[i], text, sizeof text);
+    fprintf(to, "%s%s", i ? ", " : "", text);
+  }
+  dx_real_print(d->clip > 0 ? d->clip : 1, text, sizeof text);
+  fprintf(to, "],\n  \"prediction_type\": \"%s\",\n  \"variance_type\": \"%s\",\n", d->prediction, d->variance);
+  fprintf(to, "  \"clip_sample\": %s,\n  \"clip_sample_range\": %s,\n", d->clip > 0 ? "true" : "false", text);
+  fprintf(to, "  \"thresholding\": false,\n  \"timestep_spacing\": \"leading\",\n  \"steps_offset\": 0,\n"
+              "  \"rescale_betas_zero_snr\": false\n}\n");
+}
+
+static void put_index(FILE *to, const void *ctx)
+{
+  (void)ctx;
+  fprintf(to, "{\n  \"_class_name\": \"DDPMPipeline\",\n  \"scheduler\": [\"diffusers\", \"DDPMScheduler\"],\n"
+              "  \"unet\": [\"diffusers\", \"UNet2DModel\"]\n}\n");
+}
+
+static const char *their_word(const struct words *w, const char *ours)
+{
+  while (w->ours && strcmp(w->ours, ours)) w++;
+  return w->theirs;
+}
+
+bool dx_diffusers_words(const char *predict, const char *variance, dx_diffusers_scheduler *out)
+{
+  out->prediction = their_word(predictions, predict);
+  out->variance = their_word(variances, variance);
+  return out->prediction && out->variance;
+}
+
+static dx_error *write_text(const char *path, void (*put)(FILE *to, const void *ctx), const void *ctx)
 {
   char *text = NULL;
   size_t size = 0;
   FILE *const to = open_memstream(&text, &size);
   dx_error *err;
 
-  if (to) put_config(to, config, spec);
+  if (to) put(to, ctx);
   err = to && !fclose(to) ? dx_file_write_atomic(path, text, size) : DX_FAIL(INTERNAL, "no memory for %s", path);
   free(text);
   return err;
@@ -174,10 +227,25 @@ static dx_error *write_weights(const char *path, const dx_params *p, const float
   return err;
 }
 
-dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_model_spec *spec, const dx_params *p,
-                             const float *w)
+enum { CONFIG, WEIGHTS, INDEX, FOLDER, SCHEDULER, PARTS };
+
+static dx_error *write_parts(char path[PARTS][4200], const network *n, const dx_params *p, const float *w,
+                             const dx_diffusers_scheduler *scheduler)
 {
-  char part[4096], a[4200], b[4200];
+  DX_TRY(write_text(path[CONFIG], put_config, n));
+  DX_TRY(write_weights(path[WEIGHTS], p, w));
+  if (!scheduler) return NULL;
+  DX_TRY(dx_folder_make(path[FOLDER]));
+  DX_TRY(write_text(path[SCHEDULER], put_scheduler, scheduler));
+  return scheduler->pipeline ? write_text(path[INDEX], put_index, NULL) : NULL;
+}
+
+dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_model_spec *spec, const dx_params *p,
+                             const float *w, const dx_diffusers_scheduler *scheduler)
+{
+  const char *const name[PARTS] = {config_name, weights_name, "model_index.json", "scheduler", "scheduler/scheduler_config.json"};
+  const network net = {config, spec};
+  char part[4096], path[PARTS][4200];
   size_t n = strlen(folder);
   dx_error *err;
 
@@ -187,16 +255,12 @@ dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_mo
   while (n > 1 && folder[n - 1] == '/') n--;
   if (n + sizeof ".part" > sizeof part) return DX_FAIL(USAGE, "%s: the name is too long", folder);
   snprintf(part, sizeof part, "%.*s.part", (int)n, folder);
-  snprintf(a, sizeof a, "%s/%s", part, config_name);
-  snprintf(b, sizeof b, "%s/%s", part, weights_name);
+  for (int i = 0; i < PARTS; i++) snprintf(path[i], sizeof path[i], "%s/%s", part, name[i]);
   DX_TRY(dx_folder_make(part));
-  err = write_config(a, config, spec);
-  if (!err) err = write_weights(b, p, w);
+  err = write_parts(path, &net, p, w, scheduler);
   if (!err) err = dx_folder_publish(part, folder);
-  if (!err) return NULL;
-  unlink(a);
-  unlink(b);
-  rmdir(part);
+  for (int i = PARTS - 1; err && i >= 0; i--) remove(path[i]); /* what is in a folder before it */
+  if (err) rmdir(part);
   return err;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train/diffusers.h - a U-Net as a folder of Hugging Face's diffusers: config.json and
-   diffusion_pytorch_model.safetensors of a UNet2DModel. All Local. */
+   diffusion_pytorch_model.safetensors of a UNet2DModel, and what makes a DDPMPipeline of it. All Local. */
 #ifndef DX_TRAIN_DIFFUSERS_H
 #define DX_TRAIN_DIFFUSERS_H
+#include "diffusion/process.h"
 #include "nn/model.h"
 
 /* What config.json says. */
@@ -18,7 +19,17 @@ dx_error *dx_diffusers_read(const char *folder, dx_diffusers *out) DX_MUST_CHECK
 void dx_diffusers_free(dx_diffusers *d);
 /* Its weights as those of p, w (p->floats): every tensor by name and shape, none missing, none left over. */
 dx_error *dx_diffusers_read_weights(const char *folder, const dx_params *p, float *w) DX_MUST_CHECK;
-/* Write such a folder, whole or not at all. Where it is there, it must be empty. config: of model unet. */
+/* The process that a network was trained for, as a DDPMScheduler. */
+typedef struct {
+  const char *prediction, *variance; /* in diffusers' words */
+  const dx_process *process;
+  double clip;                       /* x0hat to [-clip, clip], normalised units; 0: not at all */
+  bool pipeline;                     /* a DDPMPipeline can draw with it: it tells a network no class */
+} dx_diffusers_scheduler;
+/* Of objective.predict and objective.variance, both prediction and variance; false where diffusers has no such. */
+bool dx_diffusers_words(const char *predict, const char *variance, dx_diffusers_scheduler *out);
+/* Write such a folder, whole or not at all, with scheduler/scheduler_config.json and model_index.json where there is a scheduler
+   (NULL: none). Where it is there, it must be empty. config: of model unet. */
 dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_model_spec *spec, const dx_params *p,
-                             const float *w) DX_MUST_CHECK;
+                             const float *w, const dx_diffusers_scheduler *scheduler) DX_MUST_CHECK;
 #endif

@@ -53,8 +53,8 @@ int64_t dx_evaluation_examples(const dx_problem *p);
    weights and samplers, which clip x0hat; else nothing. The predictor must be made ready again. stopping as below.  Collective */
 dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx) DX_MUST_CHECK;
 
-/* w: weights, whole (ignored by the exact predictor), and which they are, for the head. The result is whole on rank 0, its head on
-   all. stopping(ctx): asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all; NULL: never.  Collective */
+/* w: weights, whole (ignored by the exact predictor), and which they are, for the head. The result is whole on rank 0,
+   its head on all. stopping(ctx): asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all; NULL: never.  Collective */
 dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, int ema, bool (*stopping)(void *ctx),
                       void *ctx, dx_evaluation *out) DX_MUST_CHECK;
 #endif

@@ -127,8 +127,8 @@ static dx_error *read_shape(set *s)
   s->labels = dx_h5_has(s->f, "/label");
   if (!s->labels) return NULL;
   DX_TRY(dx_h5_look(s->f, "/label", &label));
-  if (label.rank != 1 || label.dim[0] != s->n) return DX_FAIL(DATA, "%s: /label must be one number for each of the %lld samples", s->path, (long long)s->n);
-  return NULL;
+  if (label.rank == 1 && label.dim[0] == s->n) return NULL;
+  return DX_FAIL(DATA, "%s: /label must be one number for each of the %lld samples", s->path, (long long)s->n);
 }
 
 static dx_error *open_set(const char *path, set *s)
@@ -152,8 +152,8 @@ static void say_units(const set *s, dx_logger *log)
   const dx_dataset_info *const i = &s->info;
 
   if (s->images && !i->has_range)
-    dx_log_say(log, DX_LOG_INFO, "%s: the data declare no range; black is %g and white %g, two and a half deviations from their mean", s->path,
-               i->shift - 2.5 * i->scale, i->shift + 2.5 * i->scale);
+    dx_log_say(log, DX_LOG_INFO, "%s: the data declare no range; black is %g and white %g, two and a half deviations from "
+               "their mean", s->path, i->shift - 2.5 * i->scale, i->shift + 2.5 * i->scale);
 }
 
 /* --- npz -------------------------------------------------------------------- */
@@ -209,8 +209,8 @@ static dx_error *write_npz(set *s, const char *path, dx_logger *log)
   }
   if (!err)
     dx_log_say(log, DX_LOG_INFO, "%s: %lld samples of %s, %s%s%s", path, (long long)s->n, s->path,
-               s->images ? "uint8" : "float32 in data units", s->images && s->info.sample.c == 1 ? ", gray as three equal channels" : "",
-               s->labels ? ", with their classes" : "");
+               s->images ? "uint8" : "float32 in data units",
+               s->images && s->info.sample.c == 1 ? ", gray as three equal channels" : "", s->labels ? ", with their classes" : "");
   free(data);
   free(label);
   return err;
@@ -310,8 +310,8 @@ dx_error *dx_export_png(const char *samples, const char *folder, dx_logger *log)
   const dx_shape d = s.info.sample;
   if (!dx_picture_can_save()) err = DX_FAIL(IO, "cannot write %s: this diffx was built without libpng", folder);
   else if (!s.images)
-    err = DX_FAIL(DATA, "%s holds samples of modality %s, %lld x %lld x %lld; PNG takes images of 1 or 3 channels, NAME.npz takes all", samples,
-                  s.info.modality, (long long)d.h, (long long)d.w, (long long)d.c);
+    err = DX_FAIL(DATA, "%s holds samples of modality %s, %lld x %lld x %lld; PNG takes images of 1 or 3 channels, NAME.npz "
+                  "takes all", samples, s.info.modality, (long long)d.h, (long long)d.w, (long long)d.c);
   if (!err) say_units(&s, log);
   if (!err) err = write_folder(&s, folder);
   if (!err) dx_log_say(log, DX_LOG_INFO, "%s: %lld pictures of %s", folder, (long long)s.n, samples);

@@ -35,8 +35,8 @@ const dx_option dx_train_options[] = {
   DX_OPTION(dx_train_config, ema, "none", 0, 0.9999999, "rate of the moving average of the weights; of a list each has one",
             .words = "none=0"),
   DX_OPTION(dx_train_config, ema_warmup, "none", 0, 0,
-            "how averages forget their start: step n decays by at most (1 + n) / (10 + n) (inverse), or so that half is forgotten "
-            "within a twentieth of the steps done (half-life)", .choices = "none|inverse|half-life", .before = "none"),
+            "how averages forget their start: step n decays by at most (1 + n) / (10 + n) (inverse), or so that half is "
+            "forgotten within a twentieth of the steps done (half-life)", .choices = "none|inverse|half-life", .before = "none"),
   DX_OPTION(dx_train_config, log_every, "100", 1, 1e12, "steps between rows of the record's group train",
             .role = DX_FREE),
   DX_OPTION(dx_train_config, by_t_every, "1000", 1, 1e12,

@@ -5,7 +5,8 @@
 #include "train/problem.h"
 
 /* Draw sample.count samples with these weights (whole; ignored by the exact predictor) and
-   write them to path (doc/formats.md). ema tells which weights, as in dx_evaluation_head. Sample i depends on seed, weights and i alone.
+   write them to path (doc/formats.md). ema tells which weights, as in dx_evaluation_head. Sample i depends on seed,
+   weights and i alone.
    stopping(ctx): asked on every rank between rounds of steps; true on one gives DX_E_STOPPED on all, with
    nothing written; NULL: never. *seconds: the drawing, on rank 0.  Collective */
 dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, int ema, const char *path,
