@@ -13,6 +13,7 @@
 #include "io/h5.h"
 #include "tap.h"
 #include "train/checkpoint.h"
+#include "train/estimate.h"
 #include "train/evaluate.h"
 #include "train/sample.h"
 
@@ -374,6 +375,8 @@ static bool at_once(void *ctx)
   return true;
 }
 
+static const dx_patience patient = {0}, hasty = {.stopping = at_once};
+
 static void evaluations(const char *good)
 {
   dx_evaluation e;
@@ -399,12 +402,12 @@ static void estimates(const char *good)
   begin(&j, good, "objective.variance=optimal");
   const double before = j.problem->process.var[4];
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, NULL, NULL), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_X0HAT_CLIPPED, &patient), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_estimate_variance: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, lead() ? NULL : at_once, NULL), DX_E_STOPPED, "stopped during an evaluation") &&
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_X0HAT_CLIPPED, lead() ? &patient : &hasty), DX_E_STOPPED, "stopped during an evaluation") &&
            j.problem->process.var[4] == before, "and stopped by ranks that are not the first");
-  must(dx_estimate_variance(j.problem, j.state->w, NULL, NULL));
+  must(dx_estimate_variance(j.problem, j.state->w, DX_X0HAT_CLIPPED, &patient));
   all_ok(j.problem->process.var[4] > j.problem->process.post_var[4] && j.problem->process.var[4] != before, "then they are there");
   end(&j);
 }

@@ -48,10 +48,6 @@ int64_t dx_evaluation_forwards(const dx_problem *p);
 /* Examples of the test split that the settings ask for. Local */
 int64_t dx_evaluation_examples(const dx_problem *p);
 
-/* Where objective.variance is estimated: the process's variances of t >= 2 from the training split, for these
-   weights and samplers, which clip x0hat; else nothing. The predictor must be made ready again. stopping as below.  Collective */
-dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx) DX_MUST_CHECK;
-
 /* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
    all. stopping(ctx): asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all; NULL: never.  Collective */
 dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),

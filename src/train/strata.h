@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/strata.h - how the timesteps of an evaluation are cut into strata, and how t is drawn in each. */
+#ifndef DX_TRAIN_STRATA_H
+#define DX_TRAIN_STRATA_H
+#include "train/sweep.h"
+
+typedef struct {
+  int64_t count;
+  int64_t *first;   /* (count + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
+  double *size;     /* (T) t is drawn in proportion; NULL: alike */
+  double gain;      /* variance with as many strata cut at squares / with these, by the pilot; NaN without one */
+} dx_strata;
+
+/* How many strata the settings ask for.  Local */
+int64_t dx_strata_count(const dx_problem *p);
+/* Forward passes of one example that the pilot takes.  Local */
+int64_t dx_strata_forwards(const dx_problem *p);
+
+/* Strata at squares, or by the terms of a pilot on the training split. out must be freed after an error, too.  Collective */
+dx_error *dx_strata_find(dx_problem *p, const dx_predictor *predictor, double decoder_variance, const dx_patience *wait,
+                         dx_strata *out) DX_MUST_CHECK;
+void dx_strata_free(dx_strata *s);
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train/sweep.h - what a predictor says of many examples at many timesteps, computed by all ranks and threads.
+
+   The work is a list of items, block by block of examples and in a block stratum by stratum;
+   an item is one grain: a block at one stratum. Items are dealt out in chunks, each
+   rank taking a contiguous part; rank 0 folds the answers in the order of the list. */
+#ifndef DX_TRAIN_SWEEP_H
+#define DX_TRAIN_SWEEP_H
+#include "base/random.h"
+#include "train/problem.h"
+
+/* The answer for one example of an item. */
+typedef struct {
+  double x0_sq, norm_sq;
+  double vb;       /* the term of the bound, nats */
+  double variance; /* of the reverse step, mean over numbers */
+  double eps_sq;   /* sum of epshat^2, unclipped; of estimates alone */
+  double weight;   /* of vb in the total: 1 / chance of t in its stratum */
+  int64_t t;
+  int32_t label;  /* -1: none */
+} dx_answer;
+
+/* One sweep over examples x strata. */
+typedef struct {
+  dx_problem *problem;
+  dx_objective objective;
+  dx_predictor predictor;
+  dx_decoder decoder;       /* set after create */
+  bool estimating;          /* answers hold eps_sq, no terms */
+  dx_split split;
+  dx_purpose purpose;
+  uint32_t layer;           /* of the random numbers: examples of the two splits share none */
+  int64_t examples, grain, blocks, strata, items;
+  int64_t *first;           /* (strata + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
+  const double *size;       /* (T) t is drawn in proportion; NULL: alike */
+  dx_permutation order;
+  dx_fetch *fetch;
+  int64_t *index, *first_row; /* of one chunk */
+  int64_t room_rows;
+  float *x0;                /* this rank's rows of the chunk */
+  const int32_t *label;     /* theirs, the fetch's; NULL without labels */
+  float **buffer;           /* (threads) of eps, xt, and a network's output twice */
+  dx_answer *mine, *all;
+  int64_t *counts, *offsets;
+} dx_sweep;
+
+/* Who may end a sweep before its time. */
+typedef struct {
+  bool (*stopping)(void *ctx);
+  void *ctx;
+} dx_patience;
+
+/* What a sweep's answers are given to, in order: example e, stratum k. */
+typedef void (*dx_fold_fn)(void *ctx, int64_t e, int64_t k, const dx_answer *a);
+
+/* Examples of a split, those that a keyed permutation puts first; stratum k is t = k + 1 alone, until the caller puts other
+   cuts of t = 1..T into first.  Collective */
+dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predictor, dx_split split, dx_purpose purpose,
+                          int64_t examples, int64_t strata) DX_MUST_CHECK;
+void dx_sweep_destroy(dx_sweep *s);
+/* All items; rank 0 folds. DX_E_STOPPED where one is asked to stop.  Collective */
+dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, dx_fold_fn fold, void *ctx) DX_MUST_CHECK;
+#endif
