@@ -61,6 +61,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_call_trained(&call, DX_DATA_READ, &t));
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
   const bool ema = t.ema && !strcmp(spec->evaluate.weights, "ema");
+  const dx_evaluation_task task = {.w = ema ? t.ema : t.raw, .step = t.step, .ema = ema, .by_example = true};
   const double begin = dx_clock();
 
   if (to) snprintf(path, sizeof path, "%s", to);
@@ -74,7 +75,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path, "record"));
-  DX_TRY_GOTO(err, out, dx_evaluate(p, ema ? t.ema : t.raw, t.step, ema, NULL, NULL, &e));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, &task, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
     print_classes(p, &e);

@@ -146,6 +146,34 @@ for name, row in ('evaluation.h5', 2), ('run/evaluation-00000040.h5', 1):
     for key in run:
         if key != 't': assert run[key][row].tobytes() == one[key][0].tobytes(), (name, key)
 P
+ranks 2 evaluate run -o sixty.h5 evaluate.timesteps=all evaluate.per_example=terms >said 2>&1 &&
+  "$diffx" evaluate run/checkpoints/step-00000040.h5 -o forty-all.h5 evaluate.timesteps=all evaluate.per_example=terms >>said 2>&1 &&
+  "$diffx" evaluate run -o thirty.h5 evaluate.timesteps=all evaluate.examples=30 evaluate.per_example=terms run.threads=1 >>said 2>&1
+judge $? "evaluate with the terms of each example"
+python "examples, their totals and terms are those of the means; two files are compared in pairs" <<'P'
+import h5py, numpy as np
+late, early, few = (h5py.File(f)['kl'] for f in ('sixty.h5', 'forty-all.h5', 'thirty.h5'))
+N, T = late['example_vb'].shape
+row, total, vb = (late[f'example_{k}'][:] for k in ('row', 'total', 'vb'))
+close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-9)
+assert N == 50 and T == late['t'].size and row.dtype == np.int64 and len(set(row)) == N and 0 <= row.min()
+close(total.mean(), late['total'][0])
+close(total.std(ddof=1) / N ** .5, late['total_stderr'][0])
+close(vb.mean(0), late['vb'][0])
+close(vb.std(0, ddof=1) / N ** .5, late['vb_stderr'][0])
+close((total - vb.sum(1)).mean(), late['prior'][0])
+assert (early['example_row'][:] == row).all()
+# the first 30 are the same with any number of ranks, threads and examples, but for the decoder's variance, which as many estimate
+assert (few['example_row'][:] == row[:30]).all() and few['example_vb'][:, 1:].tobytes() == vb[:30, 1:].tobytes()
+pair = total - early['example_total'][:]
+close(pair.mean(), late['total'][0] - early['total'][0])
+assert pair.std() < 0.5 * np.hypot(total.std(), early['example_total'][:].std()), (pair.std(), total.std())
+one = h5py.File('evaluation.h5')['kl']
+assert 'example_vb' not in one and one['example_total'].shape == (50,)
+P
+"$diffx" evaluate run -o none.h5 evaluate.per_example=terms evaluate.timesteps=5 >said 2>&1
+test $? = 3 && words "evaluate.per_example is terms" "at 5 of " "allowed: totals" && ! test -e none.h5
+judge $? "terms of each example at a few t are refused"
 
 # --- compare -----------------------------------------------------------------------------------
 ranks 3 "$exp/smoke.yaml" output=same $often >said 2>&1

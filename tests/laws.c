@@ -147,7 +147,7 @@ static void holds(const char *schedule, bool zero, const char *predict, const ch
   }
   must(err);
   must(dx_problem_create(&team, dx_experiment_spec(x), &p));
-  must(dx_evaluate(p, NULL, 0, false, NULL, NULL, &e));
+  must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
   if (lead()) {
     const law l = law_of(p->process.beta);
     const int off = terms_off(p, &l, &e, &bits);
@@ -181,7 +181,7 @@ static void budget(void)
              "evaluate: {timesteps: 8, strata: %s, train_examples: 3000}}", D, sigma, TRAIN, LONG, i ? "neyman" : "squares");
     must(dx_experiment_create("laws", text, strlen(text), NULL, 0, DX_DATA_READ, &x));
     must(dx_problem_create(&team, dx_experiment_spec(x), &p));
-    must(dx_evaluate(p, NULL, 0, false, NULL, NULL, &e));
+    must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
     const dx_decoder d = dx_problem_decoder(p, e.head.decoder_variance);
     closed = dx_process_prior(&p->process, D, D * sigma * sigma);
     for (int64_t t = 1; t <= LONG; t++)

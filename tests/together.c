@@ -383,13 +383,14 @@ static void evaluations(const char *good)
   job j;
 
   begin(&j, good, NULL);
+  const dx_evaluation_task task = {.w = j.state->w};
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, false, NULL, NULL, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+  all_ok(all_got(dx_evaluate(j.problem, &task, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_evaluate: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, false, lead() ? at_once : NULL, NULL, &e), DX_E_STOPPED, "stopped during an evaluation"),
+  all_ok(all_got(dx_evaluate(j.problem, &(dx_evaluation_task){.w = j.state->w, .wait = lead() ? hasty : patient}, &e), DX_E_STOPPED, "stopped during an evaluation"),
          "and rank 0 wants to stop");
-  must(dx_evaluate(j.problem, j.state->w, 0, false, NULL, NULL, &e));
+  must(dx_evaluate(j.problem, &task, &e));
   all_ok(e.head.examples == 60 && isfinite(e.head.total), "then it is done");
   dx_evaluation_free(&e);
   end(&j);
@@ -453,7 +454,7 @@ static void bad_disk(void)
   steps(&j, 1);
   spoil(test, DX_TEST, ROWS / 3 + 1);
   snprintf(words, sizeof words, "rank 1: %s: cannot read /test/x", test);
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 1, false, NULL, NULL, &e), DX_E_DATA, words), "dx_evaluate: the same");
+  all_ok(all_got(dx_evaluate(j.problem, &(dx_evaluation_task){.w = j.state->w, .step = 1}, &e), DX_E_DATA, words), "dx_evaluate: the same");
   all_ok(all_got(dx_sample(j.problem, j.state->w, 1, false, in("never.h5"), NULL, NULL, &seconds), DX_E_DATA, words), "dx_sample: the same");
   must(dx_trainer_reload(j.trainer));
   steps(&j, 1);

@@ -29,6 +29,9 @@ const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, clip, "true", 0, 0, "clip x0hat to the range that the data declare, if they do", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, weights, "ema", 0, 0, "averaged or raw weights", .choices = "ema|raw",
             .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, per_example, "totals", 0, 0,
+            "what the file of diffx evaluate tells of each example: its total, or, with timesteps: all, all its terms too",
+            .choices = "totals|terms", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, grain, "64", 1, 4096, "examples that one thread predicts at a time",
             .role = DX_FREE),
   DX_OPTION_END
@@ -56,6 +59,9 @@ static double moments_stderr(const moments *m)
 void dx_evaluation_free(dx_evaluation *e)
 {
   free(e->memory);
+  free(e->example_row);
+  free(e->example_total);
+  free(e->example_vb);
   *e = (dx_evaluation){0};
 }
 
@@ -97,6 +103,7 @@ typedef struct {
   double *running;        /* (grain) totals of the block's examples */
   moments prior, total;
   moments *of_class;      /* (classes) */
+  double *example_total, *example_vb; /* the result's, or NULL */
 } tally;
 
 static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
@@ -113,11 +120,13 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
   }
   *total += a->weight * a->vb;
   moments_add(&y->vb[row], a->vb);
+  if (y->example_vb) y->example_vb[e * y->problem->process.timesteps + row] = a->vb;
   y->variance[row] += a->variance;
   y->x0[row] += x0_mse;
   y->mse[row] += x0_mse * p->abar[row] / p->nbar[row]; /* of epshat from the clipped x0hat */
   if (k < y->strata->count - 1) return;
   moments_add(&y->total, *total);
+  if (y->example_total) y->example_total[e] = *total;
   if (a->label >= 0) moments_add(&y->of_class[a->label], *total);
 }
 
@@ -136,6 +145,31 @@ static dx_error *create_result(int64_t T, int64_t classes, dx_evaluation *out)
   out->class_total = out->class_count + classes;
   out->class_stderr = out->class_total + classes;
   return NULL;
+}
+
+static bool wants_terms(const dx_problem *p) { return !strcmp(p->spec->evaluate.per_example, "terms"); }
+
+/* Room for what each example has.  Rank 0 */
+static dx_error *create_by_example(const dx_problem *p, int64_t N, dx_evaluation *out)
+{
+  dx_permutation order;
+
+  out->example_row = calloc((size_t)N, sizeof *out->example_row);
+  out->example_total = calloc((size_t)N, sizeof *out->example_total);
+  if (wants_terms(p)) out->example_vb = calloc((size_t)N, (size_t)out->timesteps * sizeof *out->example_vb);
+  if (!out->example_row || !out->example_total || (wants_terms(p) && !out->example_vb))
+    return DX_FAIL(INTERNAL, "no memory for the %s of %lld examples", p->spec->evaluate.per_example, (long long)N);
+  dx_sweep_order(p, DX_TEST, &order);
+  for (int64_t e = 0; e < N; e++) out->example_row[e] = (int64_t)dx_permutation_at(&order, (uint64_t)e);
+  return NULL;
+}
+
+/* Examples have a term at every t only where every t is a stratum. */
+static dx_error *check_by_example(const dx_problem *p)
+{
+  if (!wants_terms(p) || dx_strata_count(p) == p->process.timesteps) return NULL;
+  return DX_FAIL(CONFIG, "evaluate.per_example is terms, but each example is evaluated at %lld of %lld timesteps; allowed: "
+                 "totals, or terms with evaluate.timesteps all", (long long)dx_strata_count(p), (long long)p->process.timesteps);
 }
 
 static void finish(const tally *y, dx_evaluation *out)
@@ -224,35 +258,46 @@ out:
   return err;
 }
 
-dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
-                      void *ctx, dx_evaluation *out)
+/* Room for the result and the sums.  Local */
+static dx_error *create(dx_problem *p, const dx_evaluation_task *task, const dx_strata *strata, tally *y, dx_evaluation *out)
 {
-  const dx_patience wait = {.stopping = stopping, .ctx = ctx};
+  DX_TRY(create_tally(y, p, strata));
+  DX_TRY(create_result(p->process.timesteps, p->info->classes, out));
+  if (!task->by_example || dx_comm_rank(p->team->comm) > 0) return NULL;
+  DX_TRY(create_by_example(p, dx_evaluation_examples(p), out));
+  y->example_total = out->example_total;
+  y->example_vb = out->example_vb;
+  return NULL;
+}
+
+dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluation *out)
+{
+  const dx_patience *const wait = &task->wait;
   const int64_t N = dx_evaluation_examples(p);
+  const dx_x0hat user = p->spec->evaluate.clip ? DX_X0HAT_CLIPPED : DX_X0HAT_FREE;
   const dx_comm *const c = p->team->comm;
   dx_predictor predictor;
-  dx_error *err;
   dx_strata strata = {0};
+  dx_error *err;
   double variance;
   tally y;
 
   *out = (dx_evaluation){0};
   DX_TRY(dx_evaluation_possible(p));
-  err = create_tally(&y, p, &strata);
-  if (!err) err = create_result(p->process.timesteps, p->info->classes, out);
-  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
-  DX_TRY_GOTO(err, out, dx_estimate_variance(p, w, p->spec->evaluate.clip ? DX_X0HAT_CLIPPED : DX_X0HAT_FREE, &wait));
-  DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, w, p->spec->evaluate.grain, &predictor)));
-  DX_TRY_GOTO(err, out, dx_estimate_decoder(p, &predictor, &wait, &variance));
-  DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, &wait, &strata));
-  DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, N, &wait, &y));
-  out->head = (dx_evaluation_head){.step = step, .examples = N, .ema = ema, .decoder_variance = variance,
-                                    .strata_gain = strata.gain};
+  if (task->by_example) DX_TRY(check_by_example(p));
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, create(p, task, &strata, &y, out)));
+  DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, user, wait));
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, task->w, p->spec->evaluate.grain, &predictor)));
+  DX_TRY_GOTO(err, out, dx_estimate_decoder(p, &predictor, wait, &variance));
+  DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, wait, &strata));
+  DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, N, wait, &y));
+  out->head = (dx_evaluation_head){.step = task->step, .examples = N, .ema = task->ema, .decoder_variance = variance,
+                                   .strata_gain = strata.gain};
   finish(&y, out);
-  DX_TRY_GOTO(err, out, find_gap(p, &predictor, variance, &wait, &strata, &out->head));
+  DX_TRY_GOTO(err, out, find_gap(p, &predictor, variance, wait, &strata, &out->head));
   dx_comm_broadcast(c, &out->head, sizeof out->head);
   if (!isfinite(out->head.total))
-    err = DX_FAIL(NUMERIC, "step %lld: the bound of the test split is %g", (long long)step, out->head.total);
+    err = DX_FAIL(NUMERIC, "step %lld: the bound of the test split is %g", (long long)task->step, out->head.total);
 out:
   destroy_tally(&y);
   dx_strata_free(&strata);

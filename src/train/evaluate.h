@@ -9,7 +9,7 @@
    and t, not on the step: evaluations of two steps differ by the weights alone. */
 #ifndef DX_TRAIN_EVALUATE_H
 #define DX_TRAIN_EVALUATE_H
-#include "train/problem.h"
+#include "train/sweep.h"
 
 /* In nats; stderr over examples (ddof 1), NaN below 2. */
 typedef struct {
@@ -32,6 +32,10 @@ typedef struct {
   int64_t classes;
   double *class_count, *class_total, *class_stderr;
   double *memory; /* owns them: dx_evaluation_numbers doubles in the order above */
+  /* Where they were asked for, of each of head.examples examples, nats: its row in the test split and its total; with
+     evaluate.per_example: terms its terms (examples, T), too. Rank 0; else NULL */
+  int64_t *example_row;
+  double *example_total, *example_vb;
 } dx_evaluation;
 
 static inline int64_t dx_evaluation_numbers(int64_t timesteps, int64_t classes)
@@ -48,8 +52,15 @@ int64_t dx_evaluation_forwards(const dx_problem *p);
 /* Examples of the test split that the settings ask for. Local */
 int64_t dx_evaluation_examples(const dx_problem *p);
 
-/* w: weights, whole (ignored by the exact predictor). The result is whole on rank 0, its head on
-   all. stopping(ctx): asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all; NULL: never.  Collective */
-dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, bool ema, bool (*stopping)(void *ctx),
-                      void *ctx, dx_evaluation *out) DX_MUST_CHECK;
+/* What is evaluated, and how much of it is kept. */
+typedef struct {
+  const float *w;     /* weights, whole; unread by the exact predictor */
+  int64_t step;       /* of which step they are */
+  bool ema;           /* averaged */
+  bool by_example;    /* keep what each example has */
+  dx_patience wait;
+} dx_evaluation_task;
+
+/* The result is whole on rank 0, its head on all.  Collective */
+dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluation *out) DX_MUST_CHECK;
 #endif

@@ -532,13 +532,30 @@ static dx_error *write_all(dx_h5 *f, const dx_record *r)
   return write_provenance(f, r);
 }
 
-static dx_error *save(const dx_record *r, const char *path)
+/* One file of one evaluation tells of every example, too. */
+static dx_error *write_examples(dx_h5 *f, const dx_evaluation *e)
+{
+  const int64_t N = e->head.examples, T = e->timesteps;
+  const dx_h5_info row = {.type = DX_H5_I64, .rank = 1, .dim = {N}}, total = {.type = DX_H5_F64, .rank = 1, .dim = {N}};
+  const dx_h5_info vb = {.type = DX_H5_F64, .rank = 2, .dim = {N, T}};
+
+  if (!e->example_row) return NULL;
+  DX_TRY(dx_h5_write(f, "/kl/example_row", &row, e->example_row, "row", "row of each example in the test split, from 0", NULL));
+  DX_TRY(dx_h5_write(f, "/kl/example_total", &total, e->example_total, "nats", "the bound of each example", NULL));
+  if (!e->example_vb) return NULL;
+  DX_TRY(dx_h5_write(f, "/kl/example_vb", &vb, e->example_vb, "nats", "terms of each example: column 0 is L_0, column i is L_i", NULL));
+  return dx_h5_attach_scale(f, "/kl/example_vb", 1, "/kl/t", "t");
+}
+
+/* e: the one evaluation that this file is about, or NULL. */
+static dx_error *save(const dx_record *r, const dx_evaluation *e, const char *path)
 {
   dx_error *err;
   dx_h5 *f;
 
   DX_TRY(dx_h5_create(&f));
   err = write_all(f, r);
+  if (!err && e) err = write_examples(f, e);
   if (!err) err = dx_h5_save(f, path);
   dx_h5_close(f);
   return err;
@@ -550,7 +567,7 @@ dx_error *dx_record_save(dx_record *r)
 
   DX_TRY(dx_journal_sync(r->journal));
   snprintf(path, sizeof path, "%s/metrics.h5", r->folder);
-  return save(r, path);
+  return save(r, NULL, path);
 }
 
 dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e, const char *path)
@@ -560,7 +577,7 @@ dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e
 
   if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
   err = dx_record_evaluation(r, e);
-  if (!err) err = save(r, path);
+  if (!err) err = save(r, e, path);
   dx_record_close(r);
   return err;
 }

@@ -269,6 +269,7 @@ static bool wants_ema(const run *r, const char *weights) { return !strcmp(weight
 static dx_error *evaluate(run *r)
 {
   const bool ema = wants_ema(r, r->spec->evaluate.weights);
+  const dx_evaluation_task task = {.w = r->weights, .step = state(r)->step, .ema = ema, .wait = {.stopping = stopping, .ctx = r}};
   int there = lead(r) && dx_record_has_evaluation(r->record, state(r)->step);
   dx_evaluation e;
   dx_error *err;
@@ -276,7 +277,7 @@ static dx_error *evaluate(run *r)
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;
   dx_trainer_weights(r->trainer, ema, r->weights);
-  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, ema, stopping, r, &e));
+  DX_TRY(dx_evaluate(r->problem, &task, &e));
   err = dx_comm_agree(r->team->comm, lead(r) ? record_evaluation(r, &e) : NULL);
   dx_evaluation_free(&e);
   return err;

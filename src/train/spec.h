@@ -40,6 +40,7 @@ typedef struct {
   int64_t train_examples;   /* of the training split, for the gap; 0: none */
   bool clip;                /* x0hat to the data's range, if they declare one */
   char weights[8];          /* "ema" | "raw" */
+  char per_example[8];      /* "totals" | "terms", in files of diffx evaluate */
   int64_t grain;
 } dx_evaluate_config;
 extern const dx_option dx_evaluate_options[];

@@ -55,6 +55,11 @@ void dx_sweep_destroy(dx_sweep *s)
   free(s->offsets);
 }
 
+void dx_sweep_order(const dx_problem *p, dx_split split, dx_permutation *out)
+{
+  dx_permutation_init(out, (uint64_t)p->info->count[split], p->spec->seed, ((uint64_t)1 << 40) - 1 - split);
+}
+
 dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predictor, dx_split split, dx_purpose purpose,
                           int64_t examples, int64_t strata)
 {
@@ -67,7 +72,7 @@ dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predic
   s->items = s->blocks * strata;
   s->layer = split == DX_TRAIN && purpose == DX_FOR_EVAL_NOISE;
   s->objective.clip = s->objective.clip && p->spec->evaluate.clip;
-  dx_permutation_init(&s->order, (uint64_t)p->info->count[split], p->spec->seed, ((uint64_t)1 << 40) - 1 - split);
+  dx_sweep_order(p, split, &s->order);
   s->first = calloc((size_t)strata + 1, sizeof *s->first);
   err = s->first ? create_buffers(s) : DX_FAIL(INTERNAL, "no memory for an evaluation");
   DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, err));

@@ -44,20 +44,23 @@ typedef struct {
   int64_t *counts, *offsets;
 } dx_sweep;
 
-/* Who may end a sweep before its time. */
+/* Who may end a sweep before its time: asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all. */
 typedef struct {
-  bool (*stopping)(void *ctx);
+  bool (*stopping)(void *ctx); /* NULL: nobody */
   void *ctx;
 } dx_patience;
 
 /* What a sweep's answers are given to, in order: example e, stratum k. */
 typedef void (*dx_fold_fn)(void *ctx, int64_t e, int64_t k, const dx_answer *a);
 
-/* Examples of a split, those that a keyed permutation puts first; stratum k is t = k + 1 alone, until the caller puts other
+/* The order in which examples of a split are taken: those that a keyed permutation puts first.  Local */
+void dx_sweep_order(const dx_problem *p, dx_split split, dx_permutation *out);
+
+/* Examples of a split in that order; stratum k is t = k + 1 alone, until the caller puts other
    cuts of t = 1..T into first.  Collective */
 dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predictor, dx_split split, dx_purpose purpose,
                           int64_t examples, int64_t strata) DX_MUST_CHECK;
 void dx_sweep_destroy(dx_sweep *s);
-/* All items; rank 0 folds. DX_E_STOPPED where one is asked to stop.  Collective */
+/* All items; rank 0 folds. DX_E_STOPPED after a request to stop.  Collective */
 dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, dx_fold_fn fold, void *ctx) DX_MUST_CHECK;
 #endif
