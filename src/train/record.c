@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train/record.c - see record.h. Every row is a struct of 8-byte numbers that begins with its
-   step, so rows of all kinds are kept, cut, journalled and written by the same code. */
+   step, so rows of all kinds are kept, cut, journalled and written by the same code. That of an
+   evaluation ends with its shape: later programs, whose evaluations tell more, read it too. */
 #include "train/record.h"
 
 #include <inttypes.h>
@@ -16,7 +17,7 @@
 #include "io/h5.h"
 
 enum { FORMAT = 1 };
-enum { HEADER, TRAIN, BY_T, KL, SESSION, MARK, KINDS };
+enum { HEADER, TRAIN, BY_T, KL_BARE, SESSION, MARK, KL, KINDS }; /* KL_BARE: of early programs, without a shape */
 
 typedef struct {
   int64_t step, ranks, threads;
@@ -28,6 +29,10 @@ typedef struct {
   int64_t step, session;
   char time[32];
 } mark;
+
+/* What a row of an evaluation holds: numbers of its head, by-t and by-class rows behind it. */
+typedef struct { int64_t head, rows, class_rows; } shape;
+static const shape ours = {sizeof(dx_evaluation_head) / 8, DX_EVALUATION_ROWS, DX_EVALUATION_CLASS_ROWS};
 
 typedef struct {
   size_t size;     /* bytes of a row */
@@ -73,16 +78,68 @@ static dx_error *check_settings(const dx_record *r, const void *bytes, size_t si
   return err;
 }
 
+static size_t numbers_of(const dx_record *r, const shape *s)
+{
+  return (size_t)(s->head + s->rows * r->problem->process.timesteps + s->class_rows * r->problem->info->classes);
+}
+
+/* The shape of a row of `size` bytes in the journal; false where none fits. */
+static bool find_shape(const dx_record *r, uint32_t kind, const char *bytes, size_t size, shape *s)
+{
+  static const shape early[] = {{15, 6, 0}, {15, 6, 3}}; /* without classes, and with them */
+
+  for (size_t i = 0; kind == KL_BARE && i < sizeof early / sizeof *early; i++) {
+    *s = early[i];
+    if (size == 8 * numbers_of(r, s)) return true;
+  }
+  if (kind == KL_BARE || size < sizeof *s) return false;
+  memcpy(s, bytes + size - sizeof *s, sizeof *s);
+  return s->head >= 15 && s->head < 1000 && s->rows >= 6 && s->rows < 1000 && s->class_rows >= 0 && s->class_rows < 1000 &&
+         size == 8 * numbers_of(r, s) + sizeof *s;
+}
+
+/* An evaluation's row of this or another program: what it does not hold is NaN, what we do not know is dropped. */
+static dx_error *keep_evaluation(dx_record *r, const double *theirs, const shape *s)
+{
+  const int64_t T = r->problem->process.timesteps, C = r->problem->info->classes;
+  const int64_t rows = s->rows < ours.rows ? s->rows : ours.rows, class_rows = s->class_rows < ours.class_rows ? s->class_rows : ours.class_rows;
+  double *const row = malloc(r->table[KL].size);
+  dx_error *err;
+
+  if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
+  for (size_t i = 0; i < numbers_of(r, &ours); i++) row[i] = NAN;
+  memcpy(row, theirs, 8 * (size_t)(s->head < ours.head ? s->head : ours.head));
+  memcpy(row + ours.head, theirs + s->head, 8 * (size_t)(rows * T));
+  memcpy(row + ours.head + ours.rows * T, theirs + s->head + s->rows * T, 8 * (size_t)(class_rows * C));
+  memcpy(row + numbers_of(r, &ours), &ours, sizeof ours);
+  err = keep_row(&r->table[KL], row);
+  free(row);
+  return err;
+}
+
+static dx_error *replay_evaluation(dx_record *r, uint32_t kind, const void *bytes, size_t size)
+{
+  shape s;
+
+  if (!find_shape(r, kind, bytes, size, &s))
+    return DX_FAIL(DATA, "%s/journal: an evaluation has %zu bytes, which no shape of this diffx fits; it was written by another one, "
+                   "or for other data", r->folder, size);
+  return keep_evaluation(r, bytes, &s);
+}
+
 static dx_error *replay(void *ctx, uint32_t kind, const void *bytes, size_t size)
 {
   dx_record *const r = ctx;
   int64_t step;
 
   if (kind == HEADER) return check_settings(r, bytes, size);
-  if (kind >= KINDS || size != r->table[kind].size)
+  const bool evaluation = kind == KL || kind == KL_BARE;
+
+  if (kind >= KINDS || size < sizeof step || (!evaluation && size != r->table[kind].size))
     return DX_FAIL(DATA, "%s/journal: a record of kind %u has %zu bytes; this diffx cannot go on with it",
                    r->folder, kind, size);
   memcpy(&step, bytes, sizeof step);
+  if (step <= r->last_step && evaluation) return replay_evaluation(r, kind, bytes, size);
   if (step <= r->last_step) return keep_row(&r->table[kind], bytes);
   if (kind == MARK && step > r->gone) r->gone = step;
   return NULL;
@@ -111,7 +168,7 @@ static dx_record *create(const dx_problem *p, const char *folder)
   snprintf(r->folder, sizeof r->folder, "%s", folder);
   r->table[TRAIN].size = sizeof(dx_train_row);
   r->table[BY_T].size = 8 + 4 * T * 8;
-  r->table[KL].size = sizeof(dx_evaluation_head) + (size_t)dx_evaluation_numbers((int64_t)T, p->info->classes) * 8;
+  r->table[KL].size = 8 * numbers_of(r, &ours) + sizeof ours;
   r->table[SESSION].size = sizeof(session);
   r->table[MARK].size = sizeof(mark);
   return r;
@@ -224,6 +281,7 @@ dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e)
   if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
   memcpy(row, &e->head, sizeof e->head);
   memcpy(row + sizeof e->head, e->memory, (size_t)dx_evaluation_numbers(e->timesteps, e->classes) * 8);
+  memcpy(row + r->table[KL].size - sizeof ours, &ours, sizeof ours);
   err = add_row(r, KL, row);
   free(row);
   return err;
@@ -286,7 +344,7 @@ static dx_error *write_column(dx_h5 *f, const dx_record *r, const column *c, int
   copy_column(t, c, data);
   if (c->type == DX_H5_I64 && info.rank > 1) /* counts: doubles in memory, whole numbers in the file */
     for (int64_t i = 0; i < t->n * c->width; i++) {
-      const int64_t whole = (int64_t)data[i];
+      const int64_t whole = isnan(data[i]) ? 0 : (int64_t)data[i]; /* NaN: of an early program, which did not count */
 
       memcpy(&data[i], &whole, sizeof whole);
     }
