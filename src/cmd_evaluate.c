@@ -31,6 +31,9 @@ static void print(const dx_problem *p, const dx_evaluation *e)
   }
   printf("step %lld, %s weights, %lld test examples; decoder variance %.6g\n", (long long)h->step,
          h->ema ? "averaged" : "raw", (long long)h->examples, h->decoder_variance);
+  if (h->strata_gain == h->strata_gain)
+    printf("strata by a pilot: %.3g times less variance than at squares (95 %%: %.3g to %.3g)\n", h->strata_gain, h->strata_gain_low,
+           h->strata_gain_high);
 }
 
 /* Where the data have labels, the bound of each class. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/evaluate.h"
 #include "train/optimizer.h"
 
 typedef struct { char name[128]; int64_t seed; char output[2048]; } general_config;
@@ -186,6 +187,8 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
   char words[96];
   dx_error *err = dx_train_config_wrong(&s->train, &key, words) ? dx_keys_wrong(keys, key, "%s", words) : NULL;
   dx_process p;
+
+  if (dx_evaluate_config_wrong(&s->evaluate, &key, words)) err = dx_keys_both(err, dx_keys_wrong(keys, key, "%s", words));
   dx_error *wrong = dx_process_create(&s->process, s->schedule, s->schedule_config,
                                       dx_reverse_find(s->objective.variance)->fixed, &p);
 

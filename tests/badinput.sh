@@ -100,6 +100,12 @@ refused "batch no multiple of grain" 3 0 "train.batch is 50, no multiple of trai
 refused "a linear schedule of 20 steps" 3 0 "process.timesteps is 20" "beta_20" "= 1; allowed: beta below 1" "at least 21" -- "$exp/smoke.yaml" process.schedule=linear process.timesteps=20 --dry-run
 "$diffx" "$exp/smoke.yaml" process.schedule=linear process.timesteps=21 --dry-run >said 2>&1
 judge $? "and of 21 steps is fine"
+refused "a budget and timesteps" 3 0 "evaluate.budget is 10000, but evaluate.timesteps is 10" "allowed with it: all" -- "$exp/smoke.yaml" evaluate.budget=10000 --dry-run
+few="evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4"
+refused "a budget that is too small" 3 2 "evaluate.budget is 349; allowed: at least 350 forward passes (250 for" "2 timesteps of 50 examples" -- "$exp/smoke.yaml" $few evaluate.budget=349 output=$bad_out
+refused "and --dry-run says so too" 3 0 "evaluate.budget is 349; allowed: at least 350" -- "$exp/smoke.yaml" $few evaluate.budget=349 --dry-run
+"$diffx" "$exp/smoke.yaml" $few evaluate.budget=350 --dry-run >said 2>&1
+judge $? "and one more is enough"
 refused "no test split" 5 2 "moons has no test split" "evaluate.every: never" -- "$exp/smoke.yaml" data.test=0 output=$bad_out
 no_result $bad_out "and none of these left a result"
 

@@ -56,6 +56,9 @@ says "--dry-run: the plan of points" "parameters        17282" "workers         
   "output            runs/points: from the start" "  rate: 0.001" -- "$exp/points.yaml" --dry-run --ranks 4 run.threads=1
 says "--dry-run: idle workers are warned about" "16 workers but only 4 grains: 12 workers will be idle" "0 to 1 per worker" -- "$exp/points.yaml" --dry-run --ranks 8 run.threads=2
 says "--dry-run: an evaluation every so often" "evaluations       8 of 550 forwards each" "samples           2 drawings" -- "$exp/smoke.yaml" --dry-run evaluate.every=8
+says "--dry-run: the timesteps that a budget gives" "evaluations       2 of 372 forwards each" "  timesteps       7 of 12 of each example, by evaluate.budget" -- \
+  "$exp/smoke.yaml" --dry-run process.timesteps=12 evaluate.examples=20 evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=6 \
+  evaluate.train_examples=20 evaluate.budget=392
 ranks 3 "$exp/points.yaml" --dry-run run.threads=1 >said 2>&1 && words "3 = 3 ranks x 1 threads" && test "$(grep -c '^parameters' said)" = 1
 judge $? "--dry-run under mpiexec: its ranks are counted, one speaks"
 unusable() {      # unusable ARGS...: in a surrounding where MPI cannot start
@@ -170,6 +173,15 @@ close(pair.mean(), late['total'][0] - early['total'][0])
 assert pair.std() < 0.5 * np.hypot(total.std(), early['example_total'][:].std()), (pair.std(), total.std())
 one = h5py.File('evaluation.h5')['kl']
 assert 'example_vb' not in one and one['example_total'].shape == (50,)
+P
+says "evaluate within a budget" "50 test examples" "strata by a pilot: " " times less variance than at squares (95 %: " -- \
+  evaluate run -o budget.h5 evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4 evaluate.budget=949
+python "a budget is spent, as far as whole timesteps go" <<'P'
+import h5py
+k = h5py.File('budget.h5')['kl']
+# 50 for the decoder's variance, 4 x 50 for the pilot, then 13 timesteps of 50 examples make 900 of 949
+assert k['count'][0].sum() == 13 * 50 and k['count'][0, 0] == 50, k['count'][0].sum()
+assert 0 < k['strata_gain_low'][0] < k['strata_gain_high'][0]
 P
 "$diffx" evaluate run -o none.h5 evaluate.per_example=terms evaluate.timesteps=5 >said 2>&1
 test $? = 3 && words "evaluate.per_example is terms" "at 5 of " "allowed: totals" && ! test -e none.h5

@@ -3,6 +3,7 @@
 #include "train/evaluate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,9 @@ const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, timesteps, "all", 2, 1e6,
             "timesteps per example: all, or that many strata with one random t each", .words = "all=0",
             .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, budget, "none", 1, 1e15,
+            "forward passes of one example that an evaluation may take in all: gives the timesteps per example, once the pilot and "
+            "the estimates of variances are paid", .words = "none=0", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, strata, "squares", 0, 0,
             "how fewer strata than timesteps share t: cut at squares and t drawn alike in each, or cut and drawn by the size "
             "of the terms in a pilot on the training split (neyman)", .choices = "squares|neyman", .role = DX_FREE),
@@ -72,16 +76,22 @@ int64_t dx_evaluation_examples(const dx_problem *p)
   return wanted > 0 && wanted < there ? wanted : there;
 }
 
+bool dx_evaluate_config_wrong(const dx_evaluate_config *c, const char **key, char words[96])
+{
+  *key = "evaluate.budget";
+  snprintf(words, 96, "is %lld, but evaluate.timesteps is %lld; allowed with it: all", (long long)c->budget, (long long)c->timesteps);
+  return c->budget > 0 && c->timesteps > 0;
+}
+
 dx_error *dx_evaluation_possible(const dx_problem *p)
 {
   if (p->info->count[DX_TEST] == 0)
     return DX_FAIL(DATA, "%s has no test split, which evaluations need; give it one or set evaluate.every: never",
                    p->info->name);
-  return NULL;
+  return dx_strata_check(p);
 }
 
-/* Examples of the training split whose bound is evaluated. */
-static int64_t train_examples(const dx_problem *p)
+int64_t dx_evaluation_train_examples(const dx_problem *p)
 {
   const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->evaluate.train_examples;
 
@@ -90,7 +100,7 @@ static int64_t train_examples(const dx_problem *p)
 
 int64_t dx_evaluation_forwards(const dx_problem *p)
 {
-  return (dx_evaluation_examples(p) + train_examples(p)) * dx_strata_count(p) + dx_estimate_forwards(p) + dx_strata_forwards(p);
+  return (dx_evaluation_examples(p) + dx_evaluation_train_examples(p)) * dx_strata_count(p) + dx_estimate_forwards(p) + dx_strata_forwards(p);
 }
 
 /* Rank 0's sums over a whole evaluation. */
@@ -246,9 +256,9 @@ static dx_error *find_gap(dx_problem *p, const dx_predictor *predictor, double v
   tally y;
 
   h->train = h->train_stderr = h->gap = h->gap_stderr = NAN;
-  if (train_examples(p) == 0) return NULL;
+  if (dx_evaluation_train_examples(p) == 0) return NULL;
   DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, create_tally(&y, p, strata)));
-  DX_TRY_GOTO(err, out, find_bound(p, predictor, variance, DX_TRAIN, train_examples(p), wait, &y));
+  DX_TRY_GOTO(err, out, find_bound(p, predictor, variance, DX_TRAIN, dx_evaluation_train_examples(p), wait, &y));
   h->train = moments_mean(&y.total);
   h->train_stderr = moments_stderr(&y.total);
   h->gap = h->total - h->train;
@@ -292,7 +302,7 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
   DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, wait, &strata));
   DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, N, wait, &y));
   out->head = (dx_evaluation_head){.step = task->step, .examples = N, .ema = task->ema, .decoder_variance = variance,
-                                   .strata_gain = strata.gain};
+                                   .strata_gain = strata.gain, .strata_gain_low = strata.gain_low, .strata_gain_high = strata.gain_high};
   finish(&y, out);
   DX_TRY_GOTO(err, out, find_gap(p, &predictor, variance, wait, &strata, &out->head));
   dx_comm_broadcast(c, &out->head, sizeof out->head);

@@ -19,6 +19,7 @@ typedef struct {
   /* the bound of examples of the training split, and total - train; NaN where none were asked for */
   double train, train_stderr, gap, gap_stderr;
   double strata_gain;      /* of neyman strata: variance with as many strata cut at squares / with these, by the pilot; else NaN */
+  double strata_gain_low, strata_gain_high; /* 95 % of it, each example of the pilot judged by the strata that the others choose */
 } dx_evaluation_head;
 
 enum { DX_EVALUATION_ROWS = 6, DX_EVALUATION_CLASS_ROWS = 3 };
@@ -45,12 +46,15 @@ static inline int64_t dx_evaluation_numbers(int64_t timesteps, int64_t classes)
 
 void dx_evaluation_free(dx_evaluation *e);
 
-/* DX_E_DATA where these data cannot be evaluated. Local */
+/* DX_E_DATA where these data cannot be evaluated, DX_E_CONFIG where the budget is too small for them. Local */
 dx_error *dx_evaluation_possible(const dx_problem *p) DX_MUST_CHECK;
 /* What an evaluation costs: forward passes of one example. Local */
 int64_t dx_evaluation_forwards(const dx_problem *p);
-/* Examples of the test split that the settings ask for. Local */
+/* Examples of the test split, and of the training split for the gap, that the settings ask for. Local */
 int64_t dx_evaluation_examples(const dx_problem *p);
+int64_t dx_evaluation_train_examples(const dx_problem *p);
+/* What one row of the table cannot see: false where all is well, else the words for key `*key`. */
+bool dx_evaluate_config_wrong(const dx_evaluate_config *c, const char **key, char words[96]);
 
 /* What is evaluated, and how much of it is kept. */
 typedef struct {

@@ -13,6 +13,7 @@
 #include "io/h5.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/strata.h"
 #include "train/trainer.h"
 
 static const double mib = 1048576;
@@ -86,6 +87,9 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
 
   fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
   if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(evaluating, words[0]), evaluating / 3600);
+  if (n && s->evaluate.budget > 0)
+    fprintf(to, "\n  timesteps       %lld of %lld of each example, by evaluate.budget", (long long)dx_strata_count(p),
+            (long long)p->process.timesteps);
   fprintf(to, "\nsamples           %lld drawings of %lld x %lld forwards each", (long long)drawings, (long long)s->sample.count,
           (long long)visited);
   if (one > 0)

@@ -35,6 +35,7 @@ typedef struct {
   int64_t every;            /* steps; 0: at the end only; -1: never */
   int64_t examples;         /* of the test split; 0: all */
   int64_t timesteps;        /* strata, each with one t per example; 0: every t */
+  int64_t budget;           /* forward passes that give the strata, where timesteps is 0; 0: none */
   char strata[16];          /* "squares" | "neyman" */
   int64_t pilot;            /* examples of the training split, with neyman */
   int64_t train_examples;   /* of the training split, for the gap; 0: none */
