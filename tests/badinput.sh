@@ -102,7 +102,7 @@ refused "a linear schedule of 20 steps" 3 0 "process.timesteps is 20" "beta_20" 
 judge $? "and of 21 steps is fine"
 refused "a budget and timesteps" 3 0 "evaluate.budget is 10000, but evaluate.timesteps is 10" "allowed with it: all" -- "$exp/smoke.yaml" evaluate.budget=10000 --dry-run
 few="evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4"
-refused "a budget that is too small" 3 2 "evaluate.budget is 349; allowed: at least 350 forward passes (250 for" "2 timesteps of 50 examples" -- "$exp/smoke.yaml" $few evaluate.budget=349 output=$bad_out
+refused "a budget that is too small" 3 2 "evaluate.budget is 349; allowed: at least 350 forward passes (250 for" "50 for each of 2 timesteps" -- "$exp/smoke.yaml" $few evaluate.budget=349 output=$bad_out
 refused "and --dry-run says so too" 3 0 "evaluate.budget is 349; allowed: at least 350" -- "$exp/smoke.yaml" $few evaluate.budget=349 --dry-run
 "$diffx" "$exp/smoke.yaml" $few evaluate.budget=350 --dry-run >said 2>&1
 judge $? "and one more is enough"

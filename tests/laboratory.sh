@@ -48,6 +48,7 @@ for name in $(names objective.loss); do
 done
 for name in $(names train.t_sampling); do check "t by $name" train.t_sampling=$name train.batch=80; done
 check "strata by a pilot, and the training split" evaluate.strata=neyman evaluate.timesteps=5 evaluate.train_examples=20 evaluate.clip=false
+check "three draws of noise" evaluate.draws=3 evaluate.train_examples=20
 check "strata by a budget" evaluate.strata=neyman evaluate.timesteps=all evaluate.budget=392 evaluate.pilot=6 evaluate.train_examples=20
 test $n -ge 29
 ok $? "$n of them"

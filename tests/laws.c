@@ -202,6 +202,48 @@ static void budget(void)
   say(fabs(gap[0]) < 4 * gap[1] && gap[1] > 0, "the splits are alike to the exact predictor: no gap");
 }
 
+/* With R draws per example: the part of the errors that they make, by the law of a term given x0. Of one number x0 - x0hat is
+   (1 - k a) x0 - k b eps, k = a s^2 / (a^2 s^2 + b^2), so that its square has variance 2 (k b)^4 + 4 (1 - k a)^2 x0^2 (k b)^2. */
+static void several_draws(void)
+{
+  enum { R = 4, N = 3000 };
+  char text[512];
+  dx_experiment *x;
+  dx_problem *p = NULL;
+  dx_evaluation e;
+  double worst = 0, sum = 0;
+  int off = 0;
+
+  snprintf(text, sizeof text,
+           "{data: {kind: gaussian, dim: %d, sigma: %g, train: %d, test: %d}, model: {kind: exact}, train: {steps: 0}, seed: 1, "
+           "process: {schedule: cosine, timesteps: %d}, evaluate: {draws: %d}}", D, sigma, TRAIN, N, T, R);
+  must(dx_experiment_create("laws", text, strlen(text), NULL, 0, DX_DATA_READ, &x));
+  must(dx_problem_create(&team, dx_experiment_spec(x), &p));
+  must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
+  if (lead()) {
+    const law l = law_of(p->process.beta);
+
+    for (int t = 1; t <= T; t++) {
+      const double a2 = (double)l.abar[t], b2 = 1 - a2, s2 = sigma * sigma, var = t > 1 ? (double)l.beta[t] : e.head.decoder_variance;
+      const double k = s2 / (a2 * s2 + b2), kb2 = k * k * a2 * b2, rest = 1 - k * a2;
+      const double factor = (t > 1 ? (double)(l.c1[t] * l.c1[t]) : 1) / (2 * var);
+      const double within = D * factor * factor * (2 * kb2 * kb2 + 4 * rest * rest * s2 * kb2);
+
+      sum += within / (R * N);
+      worst = fmax(worst, fabs(e.vb_draw_stderr[t - 1] * e.vb_draw_stderr[t - 1] * (R * N) / within - 1));
+      off += !(fabs(e.vb[t - 1] - (double)expected(&l, t, var)) <= 4 * e.vb_stderr[t - 1]) || !(e.vb_draw_stderr[t - 1] < e.vb_stderr[t - 1]);
+    }
+    worst = fmax(worst, fabs(e.head.total_draw_stderr * e.head.total_draw_stderr / sum - 1));
+    printf("# the variances of draws are those of the law to %.3f\n", worst);
+  }
+  say(off == 0, "four draws: each L_t is its closed form");
+  say(worst < 0.15, "and what the draws make of the errors is, too");
+  say(dx_evaluation_forwards(p) == (int64_t)R * N * T + N, "forward passes are counted");
+  dx_evaluation_free(&e);
+  dx_problem_destroy(p);
+  dx_experiment_destroy(x);
+}
+
 int main(int argc, char **argv)
 {
   dx_run_config run;
@@ -216,6 +258,7 @@ int main(int argc, char **argv)
         if (i == 0) holds(dx_schedule_at(i)->name, true, dx_predict_at(j)->name, dx_reverse_at(k)->name);
       }
   budget();
+  several_draws();
   const int bad = lead() ? done() : tap_bad != 0;
   dx_team_part(&team);
   dx_comm_stop(comm);

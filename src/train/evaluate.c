@@ -27,6 +27,9 @@ const dx_option dx_evaluate_options[] = {
             "of the terms in a pilot on the training split (neyman)", .choices = "squares|neyman", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, pilot, "16", 2, 1e9, "examples of the training split, each at every t, in the pilot of neyman",
             .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, draws, "1", 1, 256,
+            "draws of noise per example and t, whose mean is its term; with several the record tells what of the errors they are",
+            .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, train_examples, "none", 0, 1e12,
             "examples of the training split whose bound is evaluated too, and its gap to the test split's", .words = "none=0",
             .role = DX_FREE),
@@ -100,7 +103,7 @@ int64_t dx_evaluation_train_examples(const dx_problem *p)
 
 int64_t dx_evaluation_forwards(const dx_problem *p)
 {
-  return (dx_evaluation_examples(p) + dx_evaluation_train_examples(p)) * dx_strata_count(p) + dx_estimate_forwards(p) + dx_strata_forwards(p);
+  return dx_strata_count(p) * dx_strata_forwards_of_one(p) + dx_estimate_forwards(p) + dx_strata_pilot_forwards(p);
 }
 
 /* Rank 0's sums over a whole evaluation. */
@@ -110,6 +113,7 @@ typedef struct {
   int64_t grain;
   moments *vb;            /* (T) */
   double *mse, *x0, *variance; /* (T) sums */
+  double *spread, total_spread; /* (T) and of totals: squared deviations of draws from their example's mean */
   double *running;        /* (grain) totals of the block's examples */
   moments prior, total;
   moments *of_class;      /* (classes) */
@@ -132,6 +136,8 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
   moments_add(&y->vb[row], a->vb);
   if (y->example_vb) y->example_vb[e * y->problem->process.timesteps + row] = a->vb;
   y->variance[row] += a->variance;
+  y->spread[row] += a->spread;
+  y->total_spread += a->weight * a->weight * a->spread;
   y->x0[row] += x0_mse;
   y->mse[row] += x0_mse * p->abar[row] / p->nbar[row]; /* of epshat from the clipped x0hat */
   if (k < y->strata->count - 1) return;
@@ -151,7 +157,8 @@ static dx_error *create_result(int64_t T, int64_t classes, dx_evaluation *out)
   out->x0_mse = out->mse + T;
   out->count = out->x0_mse + T;
   out->variance = out->count + T;
-  out->class_count = out->variance + T;
+  out->vb_draw_stderr = out->variance + T;
+  out->class_count = out->vb_draw_stderr + T;
   out->class_total = out->class_count + classes;
   out->class_stderr = out->class_total + classes;
   return NULL;
@@ -182,8 +189,17 @@ static dx_error *check_by_example(const dx_problem *p)
                  "totals, or terms with evaluate.timesteps all", (long long)dx_strata_count(p), (long long)p->process.timesteps);
 }
 
+/* Of a mean over n examples of means over R draws: each is off by the variance of its own draws over R, which their R - 1
+   degrees of freedom estimate. */
+static double draw_stderr(double spread, double R, double n)
+{
+  return R > 1 && n > 0 ? sqrt(spread / (R * (R - 1))) / n : NAN;
+}
+
 static void finish(const tally *y, dx_evaluation *out)
 {
+  const double R = (double)y->problem->spec->evaluate.draws;
+
   for (int64_t i = 0; i < out->timesteps; i++) {
     const double n = (double)y->vb[i].n;
 
@@ -193,6 +209,7 @@ static void finish(const tally *y, dx_evaluation *out)
     out->x0_mse[i] = n > 0 ? y->x0[i] / n : NAN;
     out->count[i] = n;
     out->variance[i] = n > 0 ? y->variance[i] / n : NAN;
+    out->vb_draw_stderr[i] = draw_stderr(y->spread[i], R, n);
   }
   for (int64_t i = 0; i < out->classes; i++) {
     out->class_count[i] = (double)y->of_class[i].n;
@@ -205,6 +222,7 @@ static void finish(const tally *y, dx_evaluation *out)
   out->head.decoder_stderr = out->vb_stderr[0];
   out->head.total = moments_mean(&y->total);
   out->head.total_stderr = moments_stderr(&y->total);
+  out->head.total_draw_stderr = draw_stderr(y->total_spread, R, (double)y->total.n);
 }
 
 static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata)
@@ -216,10 +234,11 @@ static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata)
   y->mse = calloc(T, sizeof *y->mse);
   y->x0 = calloc(T, sizeof *y->x0);
   y->variance = calloc(T, sizeof *y->variance);
+  y->spread = calloc(T, sizeof *y->spread);
   y->running = calloc((size_t)y->grain, sizeof *y->running);
   y->of_class = calloc((size_t)p->info->classes + 1, sizeof *y->of_class);
-  return y->vb && y->mse && y->x0 && y->variance && y->running && y->of_class ? NULL
-                                                                               : DX_FAIL(INTERNAL, "no memory for an evaluation");
+  return y->vb && y->mse && y->x0 && y->variance && y->spread && y->running && y->of_class
+           ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
 }
 
 static void destroy_tally(tally *y)
@@ -228,6 +247,7 @@ static void destroy_tally(tally *y)
   free(y->mse);
   free(y->x0);
   free(y->variance);
+  free(y->spread);
   free(y->running);
   free(y->of_class);
 }
@@ -243,6 +263,7 @@ static dx_error *find_bound(dx_problem *p, const dx_predictor *predictor, double
   s.decoder = dx_problem_decoder(p, variance);
   memcpy(s.first, y->strata->first, ((size_t)y->strata->count + 1) * sizeof *s.first);
   s.size = y->strata->size;
+  s.draws = p->spec->evaluate.draws;
   err = dx_sweep_run(&s, wait, fold_terms, y);
   dx_sweep_destroy(&s);
   return err;

@@ -20,15 +20,17 @@ typedef struct {
   double train, train_stderr, gap, gap_stderr;
   double strata_gain;      /* of neyman strata: variance with as many strata cut at squares / with these, by the pilot; else NaN */
   double strata_gain_low, strata_gain_high; /* 95 % of it, each example of the pilot judged by the strata that the others choose */
+  double total_draw_stderr; /* of total from the draws of noise alone; NaN with one draw */
 } dx_evaluation_head;
 
-enum { DX_EVALUATION_ROWS = 6, DX_EVALUATION_CLASS_ROWS = 3 };
+enum { DX_EVALUATION_ROWS = 7, DX_EVALUATION_CLASS_ROWS = 3 };
 
 typedef struct {
   dx_evaluation_head head;
   int64_t timesteps;
   /* (T) each; NaN where count is 0 */
   double *vb, *vb_stderr, *mse, *x0_mse, *count, *variance;
+  double *vb_draw_stderr; /* of vb from the draws of noise alone, pooled within examples; NaN with one draw */
   /* (classes) each, 0 without labels: the examples of each class, the mean of their totals (NaN without any) and its stderr */
   int64_t classes;
   double *class_count, *class_total, *class_stderr;

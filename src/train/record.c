@@ -461,6 +461,9 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
     {KL, "/kl/count", "examples", "examples evaluated at this t", at + 4 * T8, T, DX_H5_I64, 1},
     {KL, "/kl/variance", "1", "variance of p(x_{t-1} given x_t), normalised units; learned: mean over numbers and examples; "
      "column 0: of the decoder", at + 5 * T8, T, DX_H5_F64, 1},
+    {KL, "/kl/vb_draw_stderr", "nats", "standard error of vb from the draws of noise alone, pooled within examples; NaN with one draw",
+     at + 6 * T8, T, DX_H5_F64, 1},
+    {KL, "/kl/total_draw_stderr", "nats", "the same of total", HEAD(total_draw_stderr), 1, DX_H5_F64, 1},
     {KL, "/kl/prior_bits", "bits/dim", "L_T", HEAD(prior), 1, DX_H5_F64, b},
     {KL, "/kl/prior_stderr_bits", "bits/dim", "standard error of prior", HEAD(prior_stderr), 1, DX_H5_F64, b},
     {KL, "/kl/decoder_bits", "bits/dim", "L_0", HEAD(decoder), 1, DX_H5_F64, b},

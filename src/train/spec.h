@@ -38,6 +38,7 @@ typedef struct {
   int64_t budget;           /* forward passes that give the strata, where timesteps is 0; 0: none */
   char strata[16];          /* "squares" | "neyman" */
   int64_t pilot;            /* examples of the training split, with neyman */
+  int64_t draws;            /* of noise, per example and t */
   int64_t train_examples;   /* of the training split, for the gap; 0: none */
   bool clip;                /* x0hat to the data's range, if they declare one */
   char weights[8];          /* "ema" | "raw" */

@@ -19,13 +19,15 @@ static int64_t pilot_examples(const dx_problem *p)
   return wanted < there ? wanted : there;
 }
 
-/* Forward passes of one stratum, for all examples. */
-static int64_t stratum_forwards(const dx_problem *p) { return dx_evaluation_examples(p) + dx_evaluation_train_examples(p); }
+int64_t dx_strata_forwards_of_one(const dx_problem *p)
+{
+  return (dx_evaluation_examples(p) + dx_evaluation_train_examples(p)) * p->spec->evaluate.draws;
+}
 
 /* A budget that does not reach to every t must reach to the pilot and fewer t. */
 static int64_t count_by_budget(const dx_problem *p)
 {
-  const int64_t T = p->process.timesteps, left = p->spec->evaluate.budget - dx_estimate_forwards(p), one = stratum_forwards(p);
+  const int64_t T = p->process.timesteps, left = p->spec->evaluate.budget - dx_estimate_forwards(p), one = dx_strata_forwards_of_one(p);
 
   if (left / one >= T) return T;
   return (left - pilot_examples(p) * T) / one;
@@ -41,12 +43,12 @@ int64_t dx_strata_count(const dx_problem *p)
 
 dx_error *dx_strata_check(const dx_problem *p)
 {
-  const int64_t T = p->process.timesteps, one = stratum_forwards(p), fixed = dx_estimate_forwards(p);
+  const int64_t T = p->process.timesteps, one = dx_strata_forwards_of_one(p), fixed = dx_estimate_forwards(p);
   const int64_t pilot = pilot_examples(p) * T, few = fixed + pilot + 2 * one, all = fixed + T * one;
 
   if (p->spec->evaluate.budget == 0 || dx_strata_count(p) >= 2) return NULL;
   return DX_FAIL(CONFIG, "evaluate.budget is %lld; allowed: at least %lld forward passes (%lld for the pilot and for estimates of "
-                 "variances, and 2 timesteps of %lld examples), or none", (long long)p->spec->evaluate.budget,
+                 "variances, %lld for each of 2 timesteps), or none", (long long)p->spec->evaluate.budget,
                  (long long)(few < all ? few : all), (long long)(few < all ? fixed + pilot : fixed), (long long)one);
 }
 
@@ -55,7 +57,7 @@ static bool wants_pilot(const dx_problem *p)
   return pilot_examples(p) > 0 && dx_strata_count(p) > 1 && dx_strata_count(p) < p->process.timesteps;
 }
 
-int64_t dx_strata_forwards(const dx_problem *p) { return wants_pilot(p) ? pilot_examples(p) * p->process.timesteps : 0; }
+int64_t dx_strata_pilot_forwards(const dx_problem *p) { return wants_pilot(p) ? pilot_examples(p) * p->process.timesteps : 0; }
 
 /* Stratum 0 is t = 1; the others cut t = 2..T at squares, at least one t in each. */
 static void cut_at_squares(int64_t K, int64_t T, int64_t *first)

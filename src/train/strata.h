@@ -16,8 +16,9 @@ typedef struct {
 int64_t dx_strata_count(const dx_problem *p);
 /* DX_E_CONFIG where evaluate.budget is too small for two strata, with the least that is not.  Local */
 dx_error *dx_strata_check(const dx_problem *p) DX_MUST_CHECK;
-/* Forward passes of one example that the pilot takes.  Local */
-int64_t dx_strata_forwards(const dx_problem *p);
+/* Forward passes of one example that the pilot takes, and that one stratum does, for all examples and draws.  Local */
+int64_t dx_strata_pilot_forwards(const dx_problem *p);
+int64_t dx_strata_forwards_of_one(const dx_problem *p);
 
 /* Strata at squares, or by the terms of a pilot on the training split. out must be freed after an error, too.  Collective */
 dx_error *dx_strata_find(dx_problem *p, const dx_predictor *predictor, double decoder_variance, const dx_patience *wait,

@@ -68,7 +68,7 @@ dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predic
 
   *s = (dx_sweep){.problem = p, .objective = dx_problem_clipped(p), .predictor = *predictor, .split = split,
                   .purpose = purpose, .examples = examples, .grain = grain,
-                  .blocks = (examples + grain - 1) / grain, .strata = strata};
+                  .blocks = (examples + grain - 1) / grain, .strata = strata, .draws = 1};
   s->items = s->blocks * strata;
   s->layer = split == DX_TRAIN && purpose == DX_FOR_EVAL_NOISE;
   s->objective.clip = s->objective.clip && p->spec->evaluate.clip;
@@ -119,13 +119,14 @@ static dx_error *fetch_blocks(dx_sweep *s, int64_t from, int64_t to)
   return NULL;
 }
 
-static void make_noise(const dx_sweep *s, const int32_t *t, const uint32_t *row, bool one_t, float *eps)
+/* The draw stands above the bits of t, so that draw 0 is that of a single one. */
+static void make_noise(const dx_sweep *s, int64_t draw, const int32_t *t, const uint32_t *row, bool one_t, float *eps)
 {
   const int64_t D = s->problem->dim, n = one_t ? s->grain : 1;
 
   for (int64_t i = 0; i < s->grain; i += n) {
     const dx_stream st = {.seed = s->problem->spec->seed, .purpose = s->purpose, .layer = s->layer,
-                          .step = (uint64_t)t[i]};
+                          .step = (uint64_t)draw << 32 | (uint64_t)t[i]};
     uint32_t key[2], ctr[4];
 
     dx_stream_start(&st, key, ctr);
@@ -144,6 +145,15 @@ static int32_t draw_by_size(const dx_sweep *s, int64_t k, uint32_t word, double 
   *weight = sum / s->size[t - 1];
   return (int32_t)t;
 }
+
+/* A block of examples, each at its t. */
+typedef struct {
+  const int32_t *t, *label;  /* label NULL: none */
+  const uint32_t *row;       /* names an example's random numbers */
+  const double *weight;
+  const float *x0;
+  bool one_t;                /* all at the same */
+} places;
 
 /* The t of each example of a block in stratum k with its weight, and the rows that name their random numbers. */
 static void draw_times(const dx_sweep *s, int64_t k, const int64_t *index, int32_t *t, double *weight, uint32_t *rows)
@@ -196,30 +206,55 @@ static void measure(const dx_sweep *s, int32_t t, const float *x0, const float *
   out->variance = mean_variance(o, &s->decoder, t, log_var);
 }
 
-/* One item: a block of examples, each at its t of the stratum. */
-static void compute_item(dx_sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, dx_answer *out)
+/* One more draw (number r, from 0) of an example's answer; its means and deviations run along. */
+static void add_draw(int64_t r, const dx_answer *a, dx_answer *out)
+{
+  const double n = (double)(r + 1), off = a->vb - out->vb;
+
+  if (r == 0) {
+    *out = *a;
+    return;
+  }
+  out->x0_sq += (a->x0_sq - out->x0_sq) / n;
+  out->variance += (a->variance - out->variance) / n;
+  out->vb += off / n;
+  out->spread += off * (a->vb - out->vb);
+}
+
+/* A draw of noise for a block of examples x0, each at its t, and what is predicted of it. */
+static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places *at, dx_answer *out)
 {
   const dx_objective *const o = &s->objective;
-  const int64_t g = s->grain, D = o->dim, block = item / s->strata, k = item % s->strata;
-  const int64_t at = (block - first_block) * g, n = g * D;
-  const float *const x0 = s->x0 + at * D;
+  const int64_t g = s->grain, D = o->dim, n = g * D;
   float *const eps = s->buffer[thread], *const xt = eps + n, *const x0hat = xt + n;
   float *const log_var = o->reverse->line ? x0hat + 2 * n : NULL;
+
+  make_noise(s, r, at->t, at->row, at->one_t, eps);
+  dx_objective_noise(o, g, at->t, at->x0, eps, xt);
+  s->predictor.predict(s->predictor.ctx, thread, g, at->t, at->label, xt, x0hat);
+  for (int64_t i = 0; s->estimating && i < g; i++) out[i].eps_sq = noise_square(o, at->t[i], xt + i * D, x0hat + i * D, eps);
+  if (log_var) dx_objective_log_var(o, g, at->t, x0hat, log_var);
+  dx_objective_x0(o, g, at->t, xt, x0hat, x0hat);
+  for (int64_t i = 0; i < g; i++) {
+    dx_answer a = {.weight = at->weight[i], .label = at->label ? at->label[i] : -1, .eps_sq = out[i].eps_sq};
+
+    measure(s, at->t[i], at->x0 + i * D, x0hat + i * D, log_var ? log_var + i * D : NULL, &a);
+    add_draw(r, &a, &out[i]);
+  }
+}
+
+/* One item: a block of examples, each at its t of the stratum. */
+static void compute_item(const dx_sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, dx_answer *out)
+{
+  const int64_t g = s->grain, block = item / s->strata, k = item % s->strata, from = (block - first_block) * g;
   int32_t t[g];
   uint32_t row[g];
   double weight[g];
+  const places at = {.t = t, .row = row, .weight = weight, .label = s->label ? s->label + from : NULL,
+                     .x0 = s->x0 + from * s->objective.dim, .one_t = s->first[k + 1] - s->first[k] == 1};
 
-  draw_times(s, k, s->index + my_row + at, t, weight, row);
-  make_noise(s, t, row, s->first[k + 1] - s->first[k] == 1, eps);
-  dx_objective_noise(o, g, t, x0, eps, xt);
-  s->predictor.predict(s->predictor.ctx, thread, g, t, s->label ? s->label + at : NULL, xt, x0hat);
-  for (int64_t i = 0; i < g; i++)
-    out[i] = (dx_answer){.weight = weight[i], .label = s->label ? s->label[at + i] : -1,
-                      .eps_sq = s->estimating ? noise_square(o, t[i], xt + i * D, x0hat + i * D, eps) : 0};
-  if (log_var) dx_objective_log_var(o, g, t, x0hat, log_var);
-  dx_objective_x0(o, g, t, xt, x0hat, x0hat);
-  for (int64_t i = 0; i < g; i++)
-    measure(s, t[i], x0 + i * D, x0hat + i * D, log_var ? log_var + i * D : NULL, &out[i]);
+  draw_times(s, k, s->index + my_row + from, t, weight, row);
+  for (int64_t r = 0; r < s->draws; r++) compute_draw(s, thread, r, &at, out);
 }
 
 /* Items [from, to): computed by all, the answers in order on rank 0 (s->all).  Collective */

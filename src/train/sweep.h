@@ -9,10 +9,11 @@
 #include "base/random.h"
 #include "train/problem.h"
 
-/* The answer for one example of an item. */
+/* The answer for one example of an item: means over draws of noise. */
 typedef struct {
   double x0_sq, norm_sq;
   double vb;       /* the term of the bound, nats */
+  double spread;   /* sum over draws of the squared deviation of their terms from vb */
   double variance; /* of the reverse step, mean over numbers */
   double eps_sq;   /* sum of epshat^2, unclipped; of estimates alone */
   double weight;   /* of vb in the total: 1 / chance of t in its stratum */
@@ -31,6 +32,7 @@ typedef struct {
   dx_purpose purpose;
   uint32_t layer;           /* of the random numbers: examples of the two splits share none */
   int64_t examples, grain, blocks, strata, items;
+  int64_t draws;            /* of noise, per example and t; 1, until the caller says otherwise */
   int64_t *first;           /* (strata + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
   const double *size;       /* (T) t is drawn in proportion; NULL: alike */
   dx_permutation order;
