@@ -183,6 +183,17 @@ k = h5py.File('budget.h5')['kl']
 assert k['count'][0].sum() == 13 * 50 and k['count'][0, 0] == 50, k['count'][0].sum()
 assert 0 < k['strata_gain_low'][0] < k['strata_gain_high'][0]
 P
+says "evaluate the bound of fewer steps" "50 test examples" -- evaluate run -o respaced.h5 evaluate.timesteps=all evaluate.respace=10 evaluate.per_example=terms
+python "its steps and its widths" <<'P'
+import h5py
+k = h5py.File('respaced.h5')['kl']
+assert list(k['t'][:]) == [1, 6, 12, 17, 23, 28, 34, 39, 45, 50], k['t'][:]
+assert k['vb'].shape == (1, 10) and k['example_vb'].shape == (50, 10) and (k['count'][0] == 50).all()
+assert k['vb'].dims[1][0] == k['t'] and k['example_vb'].dims[1][0] == k['t']
+P
+"$diffx" "$exp/smoke.yaml" output=run $often train.steps=70 evaluate.respace=10 >said 2>&1
+test $? = 3 && words "run/journal: its evaluations are of another grid of 50 steps, and evaluate.respace is 10"
+judge $? "a run's record has one grid"
 "$diffx" evaluate run -o none.h5 evaluate.per_example=terms evaluate.timesteps=5 >said 2>&1
 test $? = 3 && words "evaluate.per_example is terms" "at 5 of " "allowed: totals" && ! test -e none.h5
 judge $? "terms of each example at a few t are refused"

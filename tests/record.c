@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "experiment.h"
 #include "io/file.h"
 #include "io/h5.h"
@@ -25,7 +26,7 @@ static void must(dx_error *e)
   exit(99);
 }
 
-/* The journal of a run with one evaluation: n numbers 0.5, 1.5, ... behind the step, and a tail of their shape. */
+/* The journal of a run with one evaluation: n numbers 0.5, 1.5, ... behind the step, and a tail of their shape (five numbers). */
 static void write_journal(const char *settings, uint32_t kind, int64_t n, const int64_t *shape)
 {
   double row[1000];
@@ -34,12 +35,12 @@ static void write_journal(const char *settings, uint32_t kind, int64_t n, const 
 
   memcpy(row, &(int64_t){7}, 8);
   for (int64_t i = 1; i < n; i++) row[i] = (double)i + 0.5;
-  if (shape) memcpy(row + n, shape, 3 * sizeof *shape);
+  if (shape) memcpy(row + n, shape, 5 * sizeof *shape);
   snprintf(path, sizeof path, "%s/journal", folder);
   remove(path);
   must(dx_journal_open(path, NULL, NULL, &j));
   must(dx_journal_append(j, HEADER, settings, strlen(settings)));
-  must(dx_journal_append(j, kind, row, 8 * (size_t)(n + (shape ? 3 : 0))));
+  must(dx_journal_append(j, kind, row, 8 * (size_t)(n + (shape ? 5 : 0))));
   dx_journal_close(j);
 }
 
@@ -96,9 +97,19 @@ static dx_error *take_over(const dx_problem *p, uint32_t kind, int64_t n, const 
   return NULL;
 }
 
+/* The hash that the shape of T steps ends with. */
+static int64_t grid_of(const int64_t *t)
+{
+  uint64_t hash = 0;
+
+  for (int i = 0; i < T; i++) hash = dx_hash(&t[i], sizeof t[i], hash);
+  return (int64_t)hash;
+}
+
 static void judge(const dx_problem *p)
 {
-  const int64_t more[] = {HEAD + 20, 12, 9}, longer = HEAD + 20 + 12 * T + 9 * C;
+  const int64_t more[] = {HEAD + 20, 12, 9, T, grid_of((int64_t[]){1, 2, 3, 4, 5})}, other[] = {HEAD + 20, 12, 9, T, grid_of((int64_t[]){1, 2, 3, 4, 6})};
+  const int64_t longer = HEAD + 20 + 12 * T + 9 * C;
   dx_error *e;
 
   must(take_over(p, KL_BARE, HEAD + 6 * T, NULL));
@@ -114,6 +125,9 @@ static void judge(const dx_problem *p)
   dx_error_free(e);
   e = take_over(p, KL, longer - 1, more);
   ok(e && dx_error_code(e) == DX_E_DATA && strstr(dx_error_text(e), "no shape of this diffx fits"), "and a row that is not what its shape says");
+  dx_error_free(e);
+  e = take_over(p, KL, longer, other);
+  ok(e && dx_error_code(e) == DX_E_CONFIG && strstr(dx_error_text(e), "of another grid of 5 steps, and evaluate.respace is none"), "and another grid");
   dx_error_free(e);
 }
 

@@ -403,12 +403,12 @@ static void estimates(const char *good)
   begin(&j, good, "objective.variance=optimal");
   const double before = j.problem->process.var[4];
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_X0HAT_CLIPPED, &patient), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, &patient), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_estimate_variance: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_X0HAT_CLIPPED, lead() ? &patient : &hasty), DX_E_STOPPED, "stopped during an evaluation") &&
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, lead() ? &patient : &hasty), DX_E_STOPPED, "stopped during an evaluation") &&
            j.problem->process.var[4] == before, "and stopped by ranks that are not the first");
-  must(dx_estimate_variance(j.problem, j.state->w, DX_X0HAT_CLIPPED, &patient));
+  must(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, &patient));
   all_ok(j.problem->process.var[4] > j.problem->process.post_var[4] && j.problem->process.var[4] != before, "then they are there");
   end(&j);
 }

@@ -31,7 +31,7 @@ static int64_t variance_examples(const dx_problem *p)
 int64_t dx_estimate_forwards(const dx_problem *p)
 {
   return (decoder_is_optimal(p) ? decoder_examples(p) : 0) +
-         (p->objective.reverse->estimate ? variance_examples(p) : 0) * p->process.timesteps;
+         (p->objective.reverse->estimate ? variance_examples(p) : 0) * p->grid.steps;
 }
 
 static void fold_decoder(void *ctx, int64_t e, int64_t k, const dx_answer *a)
@@ -55,7 +55,7 @@ dx_error *dx_estimate_decoder(dx_problem *p, const dx_predictor *predictor, cons
     if (err) return err;
     dx_comm_broadcast(p->team->comm, &sum, sizeof sum);
   }
-  *out = dx_decoder_variance(&p->process, dx_problem_decoder_kind(p),
+  *out = dx_decoder_variance(&p->grid.process, dx_problem_decoder_kind(p),
                              sum / ((double)n * (double)p->dim));
   return NULL;
 }
@@ -73,9 +73,10 @@ static void fold_errors(void *ctx, int64_t e, int64_t k, const dx_answer *a)
   y->eps_sq[a->t - 1] += a->eps_sq;
 }
 
-dx_error *dx_estimate_variance(dx_problem *p, const float *w, dx_x0hat user, const dx_patience *wait)
+dx_error *dx_estimate_variance(dx_problem *p, const float *w, dx_variance_user user, const dx_patience *wait)
 {
-  const int64_t T = p->process.timesteps, n = variance_examples(p);
+  dx_process *const process = user == DX_USER_SAMPLER ? &p->process : &p->grid.process;
+  const int64_t T = process->timesteps, n = variance_examples(p);
   const double numbers = (double)n * (double)p->dim;
   errors sum = {0};
   dx_predictor predictor;
@@ -90,14 +91,14 @@ dx_error *dx_estimate_variance(dx_problem *p, const float *w, dx_x0hat user, con
   sum.eps_sq = sum.x0_sq + T;
   DX_TRY_GOTO(err, out, dx_sweep_create(&s, p, &predictor, DX_TRAIN, DX_FOR_VARIANCE, n, T));
   s.estimating = true;
-  s.objective.clip = dx_problem_clipped(p).clip && user == DX_X0HAT_CLIPPED;
+  if (user == DX_USER_SAMPLER) dx_sweep_every_step(&s);
   err = dx_sweep_run(&s, wait, fold_errors, &sum);
   dx_sweep_destroy(&s);
   if (err) goto out;
   dx_comm_broadcast(p->team->comm, sum.x0_sq, 2 * (size_t)T * sizeof *sum.x0_sq);
   for (int64_t i = 1; i < T; i++) {
-    p->process.var[i] = p->objective.reverse->estimate(&p->process, i, sum.x0_sq[i] / numbers, sum.eps_sq[i] / numbers);
-    p->process.log_var[i] = dx_log(p->process.var[i]);
+    process->var[i] = p->objective.reverse->estimate(process, i, sum.x0_sq[i] / numbers, sum.eps_sq[i] / numbers);
+    process->log_var[i] = dx_log(process->var[i]);
   }
 out:
   free(sum.x0_sq);

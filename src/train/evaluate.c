@@ -17,7 +17,7 @@ const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, examples, "all", 0, 1e12, "examples of the test split", .words = "all=0",
             .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, timesteps, "all", 2, 1e6,
-            "timesteps per example: all, or that many strata with one random t each", .words = "all=0",
+            "timesteps per example: all (of evaluate.respace), or that many strata with one random t each", .words = "all=0",
             .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, budget, "none", 1, 1e15,
             "forward passes of one example that an evaluation may take in all: gives the timesteps per example, once the pilot and "
@@ -25,6 +25,12 @@ const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, strata, "squares", 0, 0,
             "how fewer strata than timesteps share t: cut at squares and t drawn alike in each, or cut and drawn by the size "
             "of the terms in a pilot on the training split (neyman)", .choices = "squares|neyman", .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, respace, "none", 0, 0,
+            "the bound of a process of fewer steps: how many of 1..T, or numbers of them in equal sections, such as 10,15,20; the network "
+            "is given their t", .role = DX_FREE),
+  DX_OPTION(dx_evaluate_config, spacing, "sections", 0, 0,
+            "where they lie: each section's ends and evenly between (sections), or of one number evenly from 1 to T (linspace), "
+            "T/n apart from 1 on (leading) or down from T (trailing)", .choices = "sections|linspace|leading|trailing", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, pilot, "16", 2, 1e9, "examples of the training split, each at every t, in the pilot of neyman",
             .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, draws, "1", 1, 256,
@@ -123,7 +129,7 @@ typedef struct {
 static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
 {
   tally *const y = ctx;
-  const dx_process *const p = &y->problem->process;
+  const dx_process *const p = &y->problem->grid.process;
   const int64_t D = y->problem->dim, row = a->t - 1;
   const double x0_mse = a->x0_sq / (double)D;
   double *const total = &y->running[e % y->grain];
@@ -134,7 +140,7 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
   }
   *total += a->weight * a->vb;
   moments_add(&y->vb[row], a->vb);
-  if (y->example_vb) y->example_vb[e * y->problem->process.timesteps + row] = a->vb;
+  if (y->example_vb) y->example_vb[e * y->problem->grid.steps + row] = a->vb;
   y->variance[row] += a->variance;
   y->spread[row] += a->spread;
   y->total_spread += a->weight * a->weight * a->spread;
@@ -184,9 +190,9 @@ static dx_error *create_by_example(const dx_problem *p, int64_t N, dx_evaluation
 /* Examples have a term at every t only where every t is a stratum. */
 static dx_error *check_by_example(const dx_problem *p)
 {
-  if (!wants_terms(p) || dx_strata_count(p) == p->process.timesteps) return NULL;
+  if (!wants_terms(p) || dx_strata_count(p) == p->grid.steps) return NULL;
   return DX_FAIL(CONFIG, "evaluate.per_example is terms, but each example is evaluated at %lld of %lld timesteps; allowed: "
-                 "totals, or terms with evaluate.timesteps all", (long long)dx_strata_count(p), (long long)p->process.timesteps);
+                 "totals, or terms with evaluate.timesteps all", (long long)dx_strata_count(p), (long long)p->grid.steps);
 }
 
 /* Of a mean over n examples of means over R draws: each is off by the variance of its own draws over R, which their R - 1
@@ -227,7 +233,7 @@ static void finish(const tally *y, dx_evaluation *out)
 
 static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata)
 {
-  const size_t T = (size_t)p->process.timesteps;
+  const size_t T = (size_t)p->grid.steps;
 
   *y = (tally){.problem = p, .strata = strata, .grain = p->spec->evaluate.grain};
   y->vb = calloc(T, sizeof *y->vb);
@@ -293,7 +299,7 @@ out:
 static dx_error *create(dx_problem *p, const dx_evaluation_task *task, const dx_strata *strata, tally *y, dx_evaluation *out)
 {
   DX_TRY(create_tally(y, p, strata));
-  DX_TRY(create_result(p->process.timesteps, p->info->classes, out));
+  DX_TRY(create_result(p->grid.steps, p->info->classes, out));
   if (!task->by_example || dx_comm_rank(p->team->comm) > 0) return NULL;
   DX_TRY(create_by_example(p, dx_evaluation_examples(p), out));
   y->example_total = out->example_total;
@@ -305,7 +311,6 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
 {
   const dx_patience *const wait = &task->wait;
   const int64_t N = dx_evaluation_examples(p);
-  const dx_x0hat user = p->spec->evaluate.clip ? DX_X0HAT_CLIPPED : DX_X0HAT_FREE;
   const dx_comm *const c = p->team->comm;
   dx_predictor predictor;
   dx_strata strata = {0};
@@ -317,7 +322,7 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
   DX_TRY(dx_evaluation_possible(p));
   if (task->by_example) DX_TRY(check_by_example(p));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create(p, task, &strata, &y, out)));
-  DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, user, wait));
+  DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, DX_USER_EVALUATION, wait));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, task->w, p->spec->evaluate.grain, &predictor)));
   DX_TRY_GOTO(err, out, dx_estimate_decoder(p, &predictor, wait, &variance));
   DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, wait, &strata));

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/math.h"
 #include "base/version.h"
 #include "io/file.h"
@@ -30,9 +31,8 @@ typedef struct {
   char time[32];
 } mark;
 
-/* What a row of an evaluation holds: numbers of its head, by-t and by-class rows behind it. */
-typedef struct { int64_t head, rows, class_rows; } shape;
-static const shape ours = {sizeof(dx_evaluation_head) / 8, DX_EVALUATION_ROWS, DX_EVALUATION_CLASS_ROWS};
+/* What a row of an evaluation holds: numbers of its head, by-t and by-class rows behind it, and the grid of its steps. */
+typedef struct { int64_t head, rows, class_rows, steps; uint64_t grid; } shape;
 
 typedef struct {
   size_t size;     /* bytes of a row */
@@ -46,6 +46,7 @@ struct dx_record {
   int64_t last_step;   /* while replaying: later rows are dropped */
   int64_t gone;        /* the greatest step of a dropped checkpoint's mark */
   table table[KINDS];
+  shape ours;          /* of evaluations */
   dx_journal *journal;
 };
 
@@ -80,28 +81,36 @@ static dx_error *check_settings(const dx_record *r, const void *bytes, size_t si
 
 static size_t numbers_of(const dx_record *r, const shape *s)
 {
-  return (size_t)(s->head + s->rows * r->problem->process.timesteps + s->class_rows * r->problem->info->classes);
+  return (size_t)(s->head + s->rows * s->steps + s->class_rows * r->problem->info->classes);
+}
+
+/* Of n steps of a grid; t NULL: 1..n. */
+static uint64_t grid_hash(int64_t n, const int64_t *t)
+{
+  uint64_t hash = 0;
+
+  for (int64_t i = 0; i < n; i++) hash = dx_hash(t ? &t[i] : &(int64_t){i + 1}, sizeof *t, hash);
+  return hash;
 }
 
 /* The shape of a row of `size` bytes in the journal; false where none fits. */
 static bool find_shape(const dx_record *r, uint32_t kind, const char *bytes, size_t size, shape *s)
 {
-  static const shape early[] = {{15, 6, 0}, {15, 6, 3}}; /* without classes, and with them */
-
-  for (size_t i = 0; kind == KL_BARE && i < sizeof early / sizeof *early; i++) {
-    *s = early[i];
+  for (int64_t i = 0; kind == KL_BARE && i < 2; i++) {
+    *s = (shape){15, 6, 3 * i, r->problem->process.timesteps, grid_hash(r->problem->process.timesteps, NULL)};
     if (size == 8 * numbers_of(r, s)) return true;
   }
   if (kind == KL_BARE || size < sizeof *s) return false;
   memcpy(s, bytes + size - sizeof *s, sizeof *s);
   return s->head >= 15 && s->head < 1000 && s->rows >= 6 && s->rows < 1000 && s->class_rows >= 0 && s->class_rows < 1000 &&
-         size == 8 * numbers_of(r, s) + sizeof *s;
+         s->steps >= 2 && s->steps <= 1000000 && size == 8 * numbers_of(r, s) + sizeof *s;
 }
 
 /* An evaluation's row of this or another program: what it does not hold is NaN, what we do not know is dropped. */
 static dx_error *keep_evaluation(dx_record *r, const double *theirs, const shape *s)
 {
-  const int64_t T = r->problem->process.timesteps, C = r->problem->info->classes;
+  const shape ours = r->ours;
+  const int64_t T = ours.steps, C = r->problem->info->classes;
   const int64_t rows = s->rows < ours.rows ? s->rows : ours.rows, class_rows = s->class_rows < ours.class_rows ? s->class_rows : ours.class_rows;
   double *const row = malloc(r->table[KL].size);
   dx_error *err;
@@ -124,6 +133,10 @@ static dx_error *replay_evaluation(dx_record *r, uint32_t kind, const void *byte
   if (!find_shape(r, kind, bytes, size, &s))
     return DX_FAIL(DATA, "%s/journal: an evaluation has %zu bytes, which no shape of this diffx fits; it was written by another one, "
                    "or for other data", r->folder, size);
+  if (s.steps != r->ours.steps || s.grid != r->ours.grid)
+    return DX_FAIL(CONFIG, "%s/journal: its evaluations are of another grid of %lld steps, and evaluate.respace is %s, evaluate.spacing %s "
+                   "here; set them back, or evaluate this grid by diffx evaluate", r->folder, (long long)s.steps,
+                   r->problem->spec->evaluate.respace, r->problem->spec->evaluate.spacing);
   return keep_evaluation(r, bytes, &s);
 }
 
@@ -168,7 +181,9 @@ static dx_record *create(const dx_problem *p, const char *folder)
   snprintf(r->folder, sizeof r->folder, "%s", folder);
   r->table[TRAIN].size = sizeof(dx_train_row);
   r->table[BY_T].size = 8 + 4 * T * 8;
-  r->table[KL].size = 8 * numbers_of(r, &ours) + sizeof ours;
+  r->ours = (shape){sizeof(dx_evaluation_head) / 8, DX_EVALUATION_ROWS, DX_EVALUATION_CLASS_ROWS, p->grid.steps,
+                    grid_hash(p->grid.steps, p->grid.t)};
+  r->table[KL].size = 8 * numbers_of(r, &r->ours) + sizeof r->ours;
   r->table[SESSION].size = sizeof(session);
   r->table[MARK].size = sizeof(mark);
   return r;
@@ -281,7 +296,7 @@ dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e)
   if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
   memcpy(row, &e->head, sizeof e->head);
   memcpy(row + sizeof e->head, e->memory, (size_t)dx_evaluation_numbers(e->timesteps, e->classes) * 8);
-  memcpy(row + r->table[KL].size - sizeof ours, &ours, sizeof ours);
+  memcpy(row + r->table[KL].size - sizeof r->ours, &r->ours, sizeof r->ours);
   err = add_row(r, KL, row);
   free(row);
   return err;
@@ -357,9 +372,8 @@ static dx_error *write_column(dx_h5 *f, const dx_record *r, const column *c, int
 
 static dx_error *write_columns(dx_h5 *f, const dx_record *r, const column *c, int n)
 {
-  const int64_t T = r->problem->process.timesteps;
-
-  for (int i = 0; i < n; i++) DX_TRY(write_column(f, r, &c[i], T));
+  for (int i = 0; i < n; i++)
+    DX_TRY(write_column(f, r, &c[i], c[i].kind == KL ? r->ours.steps : r->problem->process.timesteps));
   return NULL;
 }
 
@@ -410,7 +424,7 @@ static dx_error *write_by_t(dx_h5 *f, const dx_record *r)
 static dx_error *write_classes(dx_h5 *f, const dx_record *r)
 {
   const int64_t K = r->problem->info->classes;
-  const size_t at = sizeof(dx_evaluation_head) + (size_t)DX_EVALUATION_ROWS * (size_t)r->problem->process.timesteps * 8, K8 = (size_t)K * 8;
+  const size_t at = sizeof(dx_evaluation_head) + (size_t)DX_EVALUATION_ROWS * (size_t)r->ours.steps * 8, K8 = (size_t)K * 8;
   const double b = dx_problem_bits(r->problem);
   const column columns[] = {
     {KL, "/kl/class_count", "examples", "examples of each class", at, K, DX_H5_I64, 1},
@@ -426,7 +440,7 @@ static dx_error *write_classes(dx_h5 *f, const dx_record *r)
 
 static dx_error *write_kl(dx_h5 *f, const dx_record *r)
 {
-  const int64_t T = r->problem->process.timesteps;
+  const int64_t T = r->ours.steps;
   const size_t T8 = (size_t)T * 8, at = sizeof(dx_evaluation_head);
   const double b = dx_problem_bits(r->problem);
   const column columns[] = {
@@ -478,16 +492,16 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
   return write_classes(f, r);
 }
 
-static dx_error *write_scale(dx_h5 *f, const dx_record *r, const char *path)
+/* steps NULL: 1..T */
+static dx_error *write_scale(dx_h5 *f, const char *path, int64_t T, const int64_t *steps)
 {
-  const int64_t T = r->problem->process.timesteps;
   const dx_h5_info info = {.type = DX_H5_I64, .rank = 1, .dim = {T}};
   int64_t *const t = malloc((size_t)T * sizeof *t);
   dx_error *err;
 
   if (!t) return DX_FAIL(INTERNAL, "no memory for the record");
-  for (int64_t i = 0; i < T; i++) t[i] = i + 1;
-  err = dx_h5_write(f, path, &info, t, "1", "timestep t = 1..T", NULL);
+  for (int64_t i = 0; i < T; i++) t[i] = steps ? steps[i] : i + 1;
+  err = dx_h5_write(f, path, &info, t, "1", steps && steps[T - 1] > T ? "timestep t of each step of the grid" : "timestep t = 1..T", NULL);
   free(t);
   return err;
 }
@@ -505,7 +519,7 @@ static dx_error *write_process(dx_h5 *f, const dx_record *r)
   const dx_reverse *const reverse = r->problem->objective.reverse;
   const int fixed = !reverse->line && !reverse->estimate; /* else /kl/variance tells it */
 
-  DX_TRY(write_scale(f, r, "/process/t"));
+  DX_TRY(write_scale(f, "/process/t", p->timesteps, NULL));
   for (int i = 0; i < COUNT(rows) - !fixed; i++) {
     DX_TRY(dx_h5_write(f, rows[i].path, &info, rows[i].data, "1", rows[i].what, NULL));
     DX_TRY(dx_h5_attach_scale(f, rows[i].path, 0, "/process/t", "t"));
@@ -587,8 +601,8 @@ static dx_error *write_root(dx_h5 *f, const dx_record *r)
 static dx_error *write_all(dx_h5 *f, const dx_record *r)
 {
   DX_TRY(write_root(f, r));
-  DX_TRY(write_scale(f, r, "/train_by_t/t"));
-  DX_TRY(write_scale(f, r, "/kl/t"));
+  DX_TRY(write_scale(f, "/train_by_t/t", r->problem->process.timesteps, NULL));
+  DX_TRY(write_scale(f, "/kl/t", r->problem->grid.steps, r->problem->grid.t));
   DX_TRY(write_train(f, r));
   DX_TRY(write_by_t(f, r));
   DX_TRY(write_kl(f, r));

@@ -37,6 +37,7 @@ typedef struct {
   int64_t timesteps;        /* strata, each with one t per example; 0: every t */
   int64_t budget;           /* forward passes that give the strata, where timesteps is 0; 0: none */
   char strata[16];          /* "squares" | "neyman" */
+  char respace[128], spacing[16]; /* which steps: diffusion/grid.h */
   int64_t pilot;            /* examples of the training split, with neyman */
   int64_t draws;            /* of noise, per example and t */
   int64_t train_examples;   /* of the training split, for the gap; 0: none */

@@ -27,7 +27,7 @@ int64_t dx_strata_forwards_of_one(const dx_problem *p)
 /* A budget that does not reach to every t must reach to the pilot and fewer t. */
 static int64_t count_by_budget(const dx_problem *p)
 {
-  const int64_t T = p->process.timesteps, left = p->spec->evaluate.budget - dx_estimate_forwards(p), one = dx_strata_forwards_of_one(p);
+  const int64_t T = p->grid.steps, left = p->spec->evaluate.budget - dx_estimate_forwards(p), one = dx_strata_forwards_of_one(p);
 
   if (left / one >= T) return T;
   return (left - pilot_examples(p) * T) / one;
@@ -35,7 +35,7 @@ static int64_t count_by_budget(const dx_problem *p)
 
 int64_t dx_strata_count(const dx_problem *p)
 {
-  const int64_t K = p->spec->evaluate.timesteps, T = p->process.timesteps;
+  const int64_t K = p->spec->evaluate.timesteps, T = p->grid.steps;
 
   if (p->spec->evaluate.budget > 0) return count_by_budget(p);
   return K > 0 && K < T ? K : T;
@@ -43,7 +43,7 @@ int64_t dx_strata_count(const dx_problem *p)
 
 dx_error *dx_strata_check(const dx_problem *p)
 {
-  const int64_t T = p->process.timesteps, one = dx_strata_forwards_of_one(p), fixed = dx_estimate_forwards(p);
+  const int64_t T = p->grid.steps, one = dx_strata_forwards_of_one(p), fixed = dx_estimate_forwards(p);
   const int64_t pilot = pilot_examples(p) * T, few = fixed + pilot + 2 * one, all = fixed + T * one;
 
   if (p->spec->evaluate.budget == 0 || dx_strata_count(p) >= 2) return NULL;
@@ -54,10 +54,10 @@ dx_error *dx_strata_check(const dx_problem *p)
 
 static bool wants_pilot(const dx_problem *p)
 {
-  return pilot_examples(p) > 0 && dx_strata_count(p) > 1 && dx_strata_count(p) < p->process.timesteps;
+  return pilot_examples(p) > 0 && dx_strata_count(p) > 1 && dx_strata_count(p) < p->grid.steps;
 }
 
-int64_t dx_strata_pilot_forwards(const dx_problem *p) { return wants_pilot(p) ? pilot_examples(p) * p->process.timesteps : 0; }
+int64_t dx_strata_pilot_forwards(const dx_problem *p) { return wants_pilot(p) ? pilot_examples(p) * p->grid.steps : 0; }
 
 /* Stratum 0 is t = 1; the others cut t = 2..T at squares, at least one t in each. */
 static void cut_at_squares(int64_t K, int64_t T, int64_t *first)
@@ -245,7 +245,7 @@ dx_error *dx_strata_by_pilot(int64_t n, int64_t T, const double *vb, dx_strata *
    Rank 0 has the terms; all get the strata.  Collective */
 static dx_error *find_by_pilot(dx_problem *p, const dx_predictor *predictor, double variance, const dx_patience *wait, dx_strata *q)
 {
-  const int64_t T = p->process.timesteps, n = pilot_examples(p);
+  const int64_t T = p->grid.steps, n = pilot_examples(p);
   const dx_comm *const c = p->team->comm;
   const bool lead = dx_comm_rank(c) == 0;
   pilot_terms terms = {.timesteps = T, .vb = calloc(lead ? (size_t)n : 1, (size_t)T * sizeof *terms.vb)};
@@ -277,6 +277,6 @@ dx_error *dx_strata_find(dx_problem *p, const dx_predictor *predictor, double de
   *out = (dx_strata){.count = dx_strata_count(p), .gain = NAN, .gain_low = NAN, .gain_high = NAN};
   out->first = calloc((size_t)out->count + 1, sizeof *out->first);
   DX_TRY(dx_comm_agree(p->team->comm, out->first ? NULL : DX_FAIL(INTERNAL, "no memory for the strata of an evaluation")));
-  cut_at_squares(out->count, p->process.timesteps, out->first);
+  cut_at_squares(out->count, p->grid.steps, out->first);
   return wants_pilot(p) ? find_by_pilot(p, predictor, decoder_variance, wait, out) : NULL;
 }

@@ -7,7 +7,7 @@
 typedef struct {
   int64_t count;
   int64_t *first;   /* (count + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
-  double *size;     /* (T) t is drawn in proportion; NULL: alike */
+  double *size;     /* (steps of the grid) t is drawn in proportion; NULL: alike */
   double gain;      /* variance with as many strata cut at squares / with these, by the pilot; NaN without one */
   double gain_low, gain_high; /* 95 % of it */
 } dx_strata;

@@ -72,6 +72,9 @@ dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predic
   s->items = s->blocks * strata;
   s->layer = split == DX_TRAIN && purpose == DX_FOR_EVAL_NOISE;
   s->objective.clip = s->objective.clip && p->spec->evaluate.clip;
+  s->bound = s->objective;
+  s->bound.process = &p->grid.process;
+  s->time = p->grid.t;
   dx_sweep_order(p, split, &s->order);
   s->first = calloc((size_t)strata + 1, sizeof *s->first);
   err = s->first ? create_buffers(s) : DX_FAIL(INTERNAL, "no memory for an evaluation");
@@ -81,6 +84,12 @@ dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predic
 out:
   if (err) dx_sweep_destroy(s);
   return err;
+}
+
+void dx_sweep_every_step(dx_sweep *s)
+{
+  s->objective = s->bound = dx_problem_clipped(s->problem);
+  s->time = NULL;
 }
 
 /* The row of example number e; those past the end are copies of example 0, masked later. */
@@ -120,13 +129,13 @@ static dx_error *fetch_blocks(dx_sweep *s, int64_t from, int64_t to)
 }
 
 /* The draw stands above the bits of t, so that draw 0 is that of a single one. */
-static void make_noise(const dx_sweep *s, int64_t draw, const int32_t *t, const uint32_t *row, bool one_t, float *eps)
+static void make_noise(const dx_sweep *s, int64_t draw, const int32_t *time, const uint32_t *row, bool one_t, float *eps)
 {
   const int64_t D = s->problem->dim, n = one_t ? s->grain : 1;
 
   for (int64_t i = 0; i < s->grain; i += n) {
     const dx_stream st = {.seed = s->problem->spec->seed, .purpose = s->purpose, .layer = s->layer,
-                          .step = (uint64_t)draw << 32 | (uint64_t)t[i]};
+                          .step = (uint64_t)draw << 32 | (uint64_t)time[i]};
     uint32_t key[2], ctr[4];
 
     dx_stream_start(&st, key, ctr);
@@ -148,7 +157,8 @@ static int32_t draw_by_size(const dx_sweep *s, int64_t k, uint32_t word, double 
 
 /* A block of examples, each at its t. */
 typedef struct {
-  const int32_t *t, *label;  /* label NULL: none */
+  const int32_t *t, *time;   /* step of the grid, and t of the network there */
+  const int32_t *label;      /* NULL: none */
   const uint32_t *row;       /* names an example's random numbers */
   const double *weight;
   const float *x0;
@@ -193,10 +203,10 @@ static double mean_variance(const dx_objective *o, const dx_decoder *d, int32_t 
   return sum / (double)o->dim;
 }
 
-/* What the record wants of one example at t; x0hat as it is used, log_var (D) or NULL. */
+/* What the record wants of one example at step t of the grid; x0hat as it is used, log_var (D) or NULL. */
 static void measure(const dx_sweep *s, int32_t t, const float *x0, const float *x0hat, const float *log_var, dx_answer *out)
 {
-  const dx_objective *const o = &s->objective;
+  const dx_objective *const o = &s->bound;
 
   out->t = t;
   out->x0_sq = o->kernel->sum_squared_diff(o->dim, x0, x0hat);
@@ -229,12 +239,12 @@ static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places 
   float *const eps = s->buffer[thread], *const xt = eps + n, *const x0hat = xt + n;
   float *const log_var = o->reverse->line ? x0hat + 2 * n : NULL;
 
-  make_noise(s, r, at->t, at->row, at->one_t, eps);
-  dx_objective_noise(o, g, at->t, at->x0, eps, xt);
-  s->predictor.predict(s->predictor.ctx, thread, g, at->t, at->label, xt, x0hat);
-  for (int64_t i = 0; s->estimating && i < g; i++) out[i].eps_sq = noise_square(o, at->t[i], xt + i * D, x0hat + i * D, eps);
-  if (log_var) dx_objective_log_var(o, g, at->t, x0hat, log_var);
-  dx_objective_x0(o, g, at->t, xt, x0hat, x0hat);
+  make_noise(s, r, at->time, at->row, at->one_t, eps);
+  dx_objective_noise(o, g, at->time, at->x0, eps, xt);
+  s->predictor.predict(s->predictor.ctx, thread, g, at->time, at->label, xt, x0hat);
+  for (int64_t i = 0; s->estimating && i < g; i++) out[i].eps_sq = noise_square(o, at->time[i], xt + i * D, x0hat + i * D, eps);
+  if (log_var) dx_objective_log_var(&s->bound, g, at->t, x0hat, log_var);
+  dx_objective_x0(o, g, at->time, xt, x0hat, x0hat);
   for (int64_t i = 0; i < g; i++) {
     dx_answer a = {.weight = at->weight[i], .label = at->label ? at->label[i] : -1, .eps_sq = out[i].eps_sq};
 
@@ -247,13 +257,14 @@ static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places 
 static void compute_item(const dx_sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, dx_answer *out)
 {
   const int64_t g = s->grain, block = item / s->strata, k = item % s->strata, from = (block - first_block) * g;
-  int32_t t[g];
+  int32_t t[g], time[g];
   uint32_t row[g];
   double weight[g];
-  const places at = {.t = t, .row = row, .weight = weight, .label = s->label ? s->label + from : NULL,
+  const places at = {.t = t, .time = time, .row = row, .weight = weight, .label = s->label ? s->label + from : NULL,
                      .x0 = s->x0 + from * s->objective.dim, .one_t = s->first[k + 1] - s->first[k] == 1};
 
   draw_times(s, k, s->index + my_row + from, t, weight, row);
+  for (int64_t i = 0; i < g; i++) time[i] = s->time ? (int32_t)s->time[t[i] - 1] : t[i];
   for (int64_t r = 0; r < s->draws; r++) compute_draw(s, thread, r, &at, out);
 }
 

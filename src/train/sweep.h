@@ -17,14 +17,16 @@ typedef struct {
   double variance; /* of the reverse step, mean over numbers */
   double eps_sq;   /* sum of epshat^2, unclipped; of estimates alone */
   double weight;   /* of vb in the total: 1 / chance of t in its stratum */
-  int64_t t;
+  int64_t t;       /* step of the grid, from 1 */
   int32_t label;  /* -1: none */
 } dx_answer;
 
 /* One sweep over examples x strata. */
 typedef struct {
   dx_problem *problem;
-  dx_objective objective;
+  dx_objective objective;   /* of the network, at each t */
+  dx_objective bound;       /* of the steps that are evaluated: its process is the grid's */
+  const int64_t *time;      /* (steps) t that the network is given at each of them; NULL: the same */
   dx_predictor predictor;
   dx_decoder decoder;       /* set after create */
   bool estimating;          /* answers hold eps_sq, no terms */
@@ -33,8 +35,8 @@ typedef struct {
   uint32_t layer;           /* of the random numbers: examples of the two splits share none */
   int64_t examples, grain, blocks, strata, items;
   int64_t draws;            /* of noise, per example and t; 1, until the caller says otherwise */
-  int64_t *first;           /* (strata + 1): stratum k holds t = first[k] .. first[k+1] - 1 */
-  const double *size;       /* (T) t is drawn in proportion; NULL: alike */
+  int64_t *first;           /* (strata + 1): stratum k holds steps first[k] .. first[k+1] - 1 */
+  const double *size;       /* (steps) they are drawn in proportion; NULL: alike */
   dx_permutation order;
   dx_fetch *fetch;
   int64_t *index, *first_row; /* of one chunk */
@@ -58,11 +60,13 @@ typedef void (*dx_fold_fn)(void *ctx, int64_t e, int64_t k, const dx_answer *a);
 /* The order in which examples of a split are taken: those that a keyed permutation puts first.  Local */
 void dx_sweep_order(const dx_problem *p, dx_split split, dx_permutation *out);
 
-/* Examples of a split in that order; stratum k is t = k + 1 alone, until the caller puts other
-   cuts of t = 1..T into first.  Collective */
+/* Examples of a split in that order, at steps of p->grid; stratum k is step k + 1 alone, until the caller puts other
+   cuts into first.  Collective */
 dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predictor, dx_split split, dx_purpose purpose,
                           int64_t examples, int64_t strata) DX_MUST_CHECK;
 void dx_sweep_destroy(dx_sweep *s);
+/* As a sampler goes: at every t of p->process instead, x0hat clipped if the data declare a range. */
+void dx_sweep_every_step(dx_sweep *s);
 /* All items; rank 0 folds. DX_E_STOPPED after a request to stop.  Collective */
 dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, dx_fold_fn fold, void *ctx) DX_MUST_CHECK;
 #endif
