@@ -36,6 +36,9 @@ static void print(const dx_problem *p, const dx_evaluation *e)
   printf("step %lld, %s weights%s%s%s, %lld test examples; decoder variance %.6g\n", (long long)h->step,
          h->ema ? "averaged" : "raw", several ? " (" : "", several ? dx_weights_name(train, (int)h->ema, name) : "",
          several ? ")" : "", (long long)h->examples, h->decoder_variance);
+  if (h->strata_gain == h->strata_gain)
+    printf("strata by a pilot: %.3g times less variance than at squares (95 %%: %.3g to %.3g)\n", h->strata_gain, h->strata_gain_low,
+           h->strata_gain_high);
 }
 
 /* Where the data have labels, the bound of each class. */
@@ -79,7 +82,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path, "record"));
-  DX_TRY_GOTO(err, out, dx_evaluate(p, t.w, t.step, t.ema, NULL, NULL, &e));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, &(dx_evaluation_task){.w = t.w, .step = t.step, .ema = t.ema, .by_example = true}, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
     print_classes(p, &e);

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "diffusion/grid.h"
 #include "diffusion/times.h"
+#include "train/evaluate.h"
 #include "train/optimizer.h"
 
 typedef struct { char name[128]; int64_t seed; char output[2048]; } general_config;
@@ -208,15 +210,21 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
   char words[96];
   dx_error *err = dx_train_config_wrong(&s->train, &key, words) ? dx_keys_wrong(keys, key, "%s", words) : NULL;
   dx_process p;
+  dx_grid grid;
+
+  if (dx_evaluate_config_wrong(&s->evaluate, &key, words)) err = dx_keys_both(err, dx_keys_wrong(keys, key, "%s", words));
   dx_error *wrong = dx_process_create(&s->process, s->schedule, s->schedule_config,
                                       dx_reverse_find(s->objective.variance)->fixed, &p);
 
   if (wrong) return dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, "process.timesteps")));
   wrong = dx_objective_check(&s->objective, &s->process, &p, &key);
   if (!wrong) wrong = check_draw(s, &key);
+  if (wrong) err = dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, key)));
+  wrong = dx_grid_create(&p, s->evaluate.respace, s->evaluate.spacing, DX_VARIANCE_LARGE, &grid);
+  if (wrong) err = dx_keys_both(err, dx_keys_wrong(keys, "evaluate.respace", "%s", dx_error_text(wrong)));
+  else dx_grid_destroy(&grid);
+  dx_error_free(wrong);
   dx_process_destroy(&p);
-  if (wrong) wrong = dx_error_in(wrong, "%s", dx_keys_place(keys, key));
-  err = dx_keys_both(err, wrong);
   err = dx_keys_both(err, check_weights(s, keys, "evaluate.weights", s->evaluate.weights));
   return dx_keys_both(err, check_weights(s, keys, "sample.weights", s->sample.weights));
 }

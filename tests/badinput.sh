@@ -107,6 +107,14 @@ refused "batch no multiple of grain" 3 0 "train.batch is 50, no multiple of trai
 refused "a linear schedule of 20 steps" 3 0 "process.timesteps is 20" "beta_20" "= 1; allowed: beta below 1" "at least 21" -- "$exp/smoke.yaml" process.schedule=linear process.timesteps=20 --dry-run
 "$diffx" "$exp/smoke.yaml" process.schedule=linear process.timesteps=21 --dry-run >said 2>&1
 judge $? "and of 21 steps is fine"
+refused "a budget and timesteps" 3 0 "evaluate.budget is 10000, but evaluate.timesteps is 10" "allowed with it: all" -- "$exp/smoke.yaml" evaluate.budget=10000 --dry-run
+few="evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4"
+refused "a budget that is too small" 3 2 "evaluate.budget is 349; allowed: at least 350 forward passes (250 for" "50 for each of 2 timesteps" -- "$exp/smoke.yaml" $few evaluate.budget=349 output=$bad_out
+refused "and --dry-run says so too" 3 0 "evaluate.budget is 349; allowed: at least 350" -- "$exp/smoke.yaml" $few evaluate.budget=349 --dry-run
+"$diffx" "$exp/smoke.yaml" $few evaluate.budget=350 --dry-run >said 2>&1
+judge $? "and one more is enough"
+refused "a grid of too many steps" 3 0 "command line: evaluate.respace is 51; allowed: from 2 to 50 steps" -- "$exp/smoke.yaml" evaluate.respace=51 --dry-run
+refused "a grid in no words of ours" 3 0 "command line: evaluate.respace is 5;6; allowed: none, a number of steps, or" -- "$exp/smoke.yaml" "evaluate.respace=5;6" --dry-run
 refused "no test split" 5 2 "moons has no test split" "evaluate.every: never" -- "$exp/smoke.yaml" data.test=0 output=$bad_out
 no_result $bad_out "and none of these left a result"
 

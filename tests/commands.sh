@@ -56,6 +56,9 @@ says "--dry-run: the plan of points" "parameters        17282" "workers         
   "output            runs/points: from the start" "  rate: 0.001" -- "$exp/points.yaml" --dry-run --ranks 4 run.threads=1
 says "--dry-run: idle workers are warned about" "16 workers but only 4 grains: 12 workers will be idle" "0 to 1 per worker" -- "$exp/points.yaml" --dry-run --ranks 8 run.threads=2
 says "--dry-run: an evaluation every so often" "evaluations       8 of 550 forwards each" "samples           2 drawings" -- "$exp/smoke.yaml" --dry-run evaluate.every=8
+says "--dry-run: the timesteps that a budget gives" "evaluations       2 of 372 forwards each" "  timesteps       7 of 12 of each example, by evaluate.budget" -- \
+  "$exp/smoke.yaml" --dry-run process.timesteps=12 evaluate.examples=20 evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=6 \
+  evaluate.train_examples=20 evaluate.budget=392
 ranks 3 "$exp/points.yaml" --dry-run run.threads=1 >said 2>&1 && words "3 = 3 ranks x 1 threads" && test "$(grep -c '^parameters' said)" = 1
 judge $? "--dry-run under mpiexec: its ranks are counted, one speaks"
 unusable() {      # unusable ARGS...: in a surrounding where MPI cannot start
@@ -146,6 +149,54 @@ for name, row in ('evaluation.h5', 2), ('run/evaluation-00000040.h5', 1):
     for key in run:
         if key != 't': assert run[key][row].tobytes() == one[key][0].tobytes(), (name, key)
 P
+ranks 2 evaluate run -o sixty.h5 evaluate.timesteps=all evaluate.per_example=terms >said 2>&1 &&
+  "$diffx" evaluate run/checkpoints/step-00000040.h5 -o forty-all.h5 evaluate.timesteps=all evaluate.per_example=terms >>said 2>&1 &&
+  "$diffx" evaluate run -o thirty.h5 evaluate.timesteps=all evaluate.examples=30 evaluate.per_example=terms run.threads=1 >>said 2>&1
+judge $? "evaluate with the terms of each example"
+python "examples, their totals and terms are those of the means; two files are compared in pairs" <<'P'
+import h5py, numpy as np
+late, early, few = (h5py.File(f)['kl'] for f in ('sixty.h5', 'forty-all.h5', 'thirty.h5'))
+N, T = late['example_vb'].shape
+row, total, vb = (late[f'example_{k}'][:] for k in ('row', 'total', 'vb'))
+close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-9)
+assert N == 50 and T == late['t'].size and row.dtype == np.int64 and len(set(row)) == N and 0 <= row.min()
+close(total.mean(), late['total'][0])
+close(total.std(ddof=1) / N ** .5, late['total_stderr'][0])
+close(vb.mean(0), late['vb'][0])
+close(vb.std(0, ddof=1) / N ** .5, late['vb_stderr'][0])
+close((total - vb.sum(1)).mean(), late['prior'][0])
+assert (early['example_row'][:] == row).all()
+# the first 30 are the same with any number of ranks, threads and examples, but for the decoder's variance, which as many estimate
+assert (few['example_row'][:] == row[:30]).all() and few['example_vb'][:, 1:].tobytes() == vb[:30, 1:].tobytes()
+pair = total - early['example_total'][:]
+close(pair.mean(), late['total'][0] - early['total'][0])
+assert pair.std() < 0.5 * np.hypot(total.std(), early['example_total'][:].std()), (pair.std(), total.std())
+one = h5py.File('evaluation.h5')['kl']
+assert 'example_vb' not in one and one['example_total'].shape == (50,)
+P
+says "evaluate within a budget" "50 test examples" "strata by a pilot: " " times less variance than at squares (95 %: " -- \
+  evaluate run -o budget.h5 evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4 evaluate.budget=949
+python "a budget is spent, as far as whole timesteps go" <<'P'
+import h5py
+k = h5py.File('budget.h5')['kl']
+# 50 for the decoder's variance, 4 x 50 for the pilot, then 13 timesteps of 50 examples make 900 of 949
+assert k['count'][0].sum() == 13 * 50 and k['count'][0, 0] == 50, k['count'][0].sum()
+assert 0 < k['strata_gain_low'][0] < k['strata_gain_high'][0]
+P
+says "evaluate the bound of fewer steps" "50 test examples" -- evaluate run -o respaced.h5 evaluate.timesteps=all evaluate.respace=10 evaluate.per_example=terms
+python "its steps and its widths" <<'P'
+import h5py
+k = h5py.File('respaced.h5')['kl']
+assert list(k['t'][:]) == [1, 6, 12, 17, 23, 28, 34, 39, 45, 50], k['t'][:]
+assert k['vb'].shape == (1, 10) and k['example_vb'].shape == (50, 10) and (k['count'][0] == 50).all()
+assert k['vb'].dims[1][0] == k['t'] and k['example_vb'].dims[1][0] == k['t']
+P
+"$diffx" "$exp/smoke.yaml" output=run $often train.steps=70 evaluate.respace=10 >said 2>&1
+test $? = 3 && words "run/journal: its evaluations are of another grid of 50 steps, and evaluate.respace is 10"
+judge $? "a run's record has one grid"
+"$diffx" evaluate run -o none.h5 evaluate.per_example=terms evaluate.timesteps=5 >said 2>&1
+test $? = 3 && words "evaluate.per_example is terms" "at 5 of " "allowed: totals" && ! test -e none.h5
+judge $? "terms of each example at a few t are refused"
 
 # --- compare -----------------------------------------------------------------------------------
 ranks 3 "$exp/smoke.yaml" output=same $often >said 2>&1

@@ -57,6 +57,10 @@ for name in $(names train.t_sampling); do
   test $name = log-normal || check "t by $name" train.t_sampling=$name train.batch=80
 done
 check "strata by a pilot, and the training split" evaluate.strata=neyman evaluate.timesteps=5 evaluate.train_examples=20 evaluate.clip=false
+check "three draws of noise" evaluate.draws=3 evaluate.train_examples=20
+check "a respaced bound" evaluate.respace="3, 4" evaluate.timesteps=all objective.variance=learned-range objective.loss=vlb
+check "a respaced bound, an estimated variance, strata" evaluate.respace=8 evaluate.spacing=trailing evaluate.timesteps=4 objective.variance=analytic
+check "strata by a budget" evaluate.strata=neyman evaluate.timesteps=all evaluate.budget=392 evaluate.pilot=6 evaluate.train_examples=20
 test $n -ge 29
 ok $? "$n of them"
 "$diffx" "$exp/smoke-unet.yaml" output=ref run.threads=1 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >said 2>&1 &&

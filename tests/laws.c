@@ -39,14 +39,17 @@ static void say(int good, const char *what)
 /* The process from its betas alone, in long double. */
 typedef struct { long double post[T + 1], c1[T + 1], v[T + 1], abar[T + 1], beta[T + 1]; } law;
 
-static law law_of(const double *beta)
+/* t (n rising steps, NULL: all T): of the process that goes from one of them to the next. */
+static law law_of(const double *all, int n, const int *step)
 {
   const long double s2 = (long double)sigma * sigma;
+  long double abar[T + 1] = {1};
   law l = {.abar = {1}};
 
-  for (int t = 1; t <= T; t++) {
-    l.beta[t] = beta[t - 1];
-    l.abar[t] = l.abar[t - 1] * (1 - l.beta[t]);
+  for (int t = 1; t <= T; t++) abar[t] = abar[t - 1] * (1 - (long double)all[t - 1]);
+  for (int t = 1; t <= n; t++) {
+    l.beta[t] = step ? 1 - abar[step[t - 1]] / l.abar[t - 1] : (long double)all[t - 1];
+    l.abar[t] = step ? abar[step[t - 1]] : l.abar[t - 1] * (1 - l.beta[t]);
     l.post[t] = l.beta[t] * (1 - l.abar[t - 1]) / (1 - l.abar[t]);
     l.c1[t] = l.beta[t] * sqrtl(l.abar[t - 1]) / (1 - l.abar[t]);
     l.v[t] = s2 * (1 - l.abar[t]) / (l.abar[t] * s2 + 1 - l.abar[t]);
@@ -78,7 +81,7 @@ static double variance_error(const law *l, const dx_reverse *v, const dx_evaluat
 {
   double worst = 0;
 
-  for (int t = 2; t <= T; t++) {
+  for (int t = 2; t <= (int)e->timesteps; t++) {
     const double off = fabs((double)(e->variance[t - 1] / best(l, t) - 1));
     const double share = (double)(1 - l->post[t] / best(l, t));
     /* an estimate from M examples: of 1 - E epshat^2 it is larger by E epshat^2 / (1 - E epshat^2) */
@@ -99,7 +102,7 @@ static int terms_off(const dx_problem *p, const law *l, const dx_evaluation *e, 
   long double sum = 0, own = 0;
   int off = 0;
 
-  for (int t = 1; t <= T; t++) {
+  for (int t = 1; t <= (int)e->timesteps; t++) {
     const long double var = t > 1 ? variance(l, v, e, t) : d.learned ? l->v[1] : (long double)e->head.decoder_variance;
     const double term = (double)expected(l, t, var);
 
@@ -109,7 +112,7 @@ static int terms_off(const dx_problem *p, const law *l, const dx_evaluation *e, 
     }
     if (v->line) continue;
     sum += expected(l, t, var);
-    own += dx_process_vb_expected(&p->process, &d, t, D, dx_exact_gaussian_mse(&p->process, t, sigma * sigma));
+    own += dx_process_vb_expected(&p->grid.process, &d, t, D, dx_exact_gaussian_mse(&p->grid.process, t, sigma * sigma));
   }
   *bits = fabs((double)(sum - own)) / (D * DX_LN2);
   return off;
@@ -148,9 +151,9 @@ static void holds(const char *schedule, bool zero, const char *predict, const ch
   }
   must(err);
   must(dx_problem_create(&team, dx_experiment_spec(x), &p));
-  must(dx_evaluate(p, NULL, 0, 0, NULL, NULL, &e));
+  must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
   if (lead()) {
-    const law l = law_of(p->process.beta);
+    const law l = law_of(p->process.beta, T, NULL);
     const int off = terms_off(p, &l, &e, &bits);
     const double apart = variance_error(&l, p->objective.reverse, &e);
 
@@ -182,7 +185,7 @@ static void budget(void)
              "evaluate: {timesteps: 8, strata: %s, train_examples: 3000}}", D, sigma, TRAIN, LONG, i ? "neyman" : "squares");
     must(dx_experiment_create("laws", text, strlen(text), NULL, 0, DX_DATA_READ, &x));
     must(dx_problem_create(&team, dx_experiment_spec(x), &p));
-    must(dx_evaluate(p, NULL, 0, 0, NULL, NULL, &e));
+    must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
     const dx_decoder d = dx_problem_decoder(p, e.head.decoder_variance);
     closed = dx_process_prior(&p->process, D, D * sigma * sigma);
     for (int64_t t = 1; t <= LONG; t++)
@@ -203,6 +206,91 @@ static void budget(void)
   say(fabs(gap[0]) < 4 * gap[1] && gap[1] > 0, "the splits are alike to the exact predictor: no gap");
 }
 
+/* The bound of fewer steps: the closed forms of the betas from one to the next, with each variance. */
+static void respaced(const char *variance_name)
+{
+  static const int sections[] = {1, 7, 12, 13, 24}, trailing[] = {5, 10, 14, 19, 24};
+  static const struct { const char *counts, *spacing; const int *step; } grid[] = {{"3, 2", "sections", sections}, {"5", "trailing", trailing}};
+  const bool learned = !strncmp(variance_name, "learned", 7);
+
+  for (int i = 0; i < 2; i++) {
+    enum { N = 5 };
+    char text[1024], what[128];
+    dx_experiment *x;
+    dx_problem *p = NULL;
+    dx_evaluation e;
+    double bits;
+    int good = 1;
+
+    snprintf(text, sizeof text,
+             "{data: {kind: gaussian, dim: %d, sigma: %g, train: %d, test: 3000}, model: {kind: exact}, train: {steps: 0}, seed: 1, "
+             "process: {schedule: cosine, timesteps: %d}, evaluate: {respace: \"%s\", spacing: %s}, "
+             "objective: {predict: v, variance: %s, loss: %s, variance_examples: %d}}", D, sigma, TRAIN, T, grid[i].counts, grid[i].spacing,
+             variance_name, learned ? "hybrid" : "simple", TRAIN);
+    must(dx_experiment_create("laws", text, strlen(text), NULL, 0, DX_DATA_READ, &x));
+    must(dx_problem_create(&team, dx_experiment_spec(x), &p));
+    must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
+    if (lead()) {
+      const law l = law_of(p->process.beta, N, grid[i].step);
+
+      good = e.timesteps == N;
+      for (int k = 0; k < N && good; k++)
+        good = p->grid.t[k] == grid[i].step[k] && fabs(p->grid.process.beta[k] / (double)l.beta[k + 1] - 1) < 1e-12;
+      /* a number between the logarithms of the two variances: best for one step, not for several, so terms are not known */
+      if (!learned) good = good && terms_off(p, &l, &e, &bits) == 0 && bits < 1e-6 && variance_error(&l, p->objective.reverse, &e) <= 1;
+      for (int k = 1; k < N && learned; k++)
+        good = good && e.variance[k] >= (double)l.post[k + 1] * (1 - 1e-6) && e.variance[k] <= (double)l.beta[k + 1] * (1 + 1e-6);
+    }
+    snprintf(what, sizeof what, "respaced to %s by %s, %s", grid[i].counts, grid[i].spacing, variance_name);
+    say(good, what);
+    dx_evaluation_free(&e);
+    dx_problem_destroy(p);
+    dx_experiment_destroy(x);
+  }
+}
+
+/* With R draws per example: the part of the errors that they make, by the law of a term given x0. Of one number x0 - x0hat is
+   (1 - k a) x0 - k b eps, k = a s^2 / (a^2 s^2 + b^2), so that its square has variance 2 (k b)^4 + 4 (1 - k a)^2 x0^2 (k b)^2. */
+static void several_draws(void)
+{
+  enum { R = 4, N = 3000 };
+  char text[512];
+  dx_experiment *x;
+  dx_problem *p = NULL;
+  dx_evaluation e;
+  double worst = 0, sum = 0;
+  int off = 0;
+
+  snprintf(text, sizeof text,
+           "{data: {kind: gaussian, dim: %d, sigma: %g, train: %d, test: %d}, model: {kind: exact}, train: {steps: 0}, seed: 1, "
+           "process: {schedule: cosine, timesteps: %d}, evaluate: {draws: %d}}", D, sigma, TRAIN, N, T, R);
+  must(dx_experiment_create("laws", text, strlen(text), NULL, 0, DX_DATA_READ, &x));
+  must(dx_problem_create(&team, dx_experiment_spec(x), &p));
+  must(dx_evaluate(p, &(dx_evaluation_task){0}, &e));
+  if (lead()) {
+    const law l = law_of(p->process.beta, T, NULL);
+
+    for (int t = 1; t <= T; t++) {
+      const double a2 = (double)l.abar[t], b2 = 1 - a2, s2 = sigma * sigma, var = t > 1 ? (double)l.beta[t] : e.head.decoder_variance;
+      const double k = s2 / (a2 * s2 + b2), kb2 = k * k * a2 * b2, rest = 1 - k * a2;
+      const double factor = (t > 1 ? (double)(l.c1[t] * l.c1[t]) : 1) / (2 * var);
+      const double within = D * factor * factor * (2 * kb2 * kb2 + 4 * rest * rest * s2 * kb2);
+
+      sum += within / (R * N);
+      worst = fmax(worst, fabs(e.vb_draw_stderr[t - 1] * e.vb_draw_stderr[t - 1] * (R * N) / within - 1));
+      off += !(fabs(e.vb[t - 1] - (double)expected(&l, t, var)) <= 4 * e.vb_stderr[t - 1]) || !(e.vb_draw_stderr[t - 1] < e.vb_stderr[t - 1]);
+    }
+    worst = fmax(worst, fabs(e.head.total_draw_stderr * e.head.total_draw_stderr / sum - 1));
+    printf("# the variances of draws are those of the law to %.3f\n", worst);
+  }
+  say(off == 0, "four draws: each L_t is its closed form");
+  say(worst < 0.15, "and what the draws make of the errors is, too");
+  say(dx_evaluation_forwards(p) == (int64_t)R * N * T + N, "forward passes are counted");
+  dx_evaluation_free(&e);
+  dx_problem_destroy(p);
+  dx_experiment_destroy(x);
+}
+
 int main(int argc, char **argv)
 {
   dx_run_config run;
@@ -217,6 +305,9 @@ int main(int argc, char **argv)
         if (i == 0) holds(dx_schedule_at(i)->name, true, dx_predict_at(j)->name, dx_reverse_at(k)->name);
       }
   budget();
+  for (int k = 0; dx_reverse_at(k); k++)
+    if (strcmp(dx_reverse_at(k)->name, "learned")) respaced(dx_reverse_at(k)->name); /* a variance of one step is none of several */
+  several_draws();
   const int bad = lead() ? done() : tap_bad != 0;
   dx_team_part(&team);
   dx_comm_stop(comm);

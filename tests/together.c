@@ -13,6 +13,7 @@
 #include "io/h5.h"
 #include "tap.h"
 #include "train/checkpoint.h"
+#include "train/estimate.h"
 #include "train/evaluate.h"
 #include "train/sample.h"
 
@@ -374,19 +375,22 @@ static bool at_once(void *ctx)
   return true;
 }
 
+static const dx_patience patient = {0}, hasty = {.stopping = at_once};
+
 static void evaluations(const char *good)
 {
   dx_evaluation e;
   job j;
 
   begin(&j, good, NULL);
+  const dx_evaluation_task task = {.w = j.state->w};
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, 0, NULL, NULL, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+  all_ok(all_got(dx_evaluate(j.problem, &task, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_evaluate: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 0, 0, lead() ? at_once : NULL, NULL, &e), DX_E_STOPPED, "stopped during an evaluation"),
+  all_ok(all_got(dx_evaluate(j.problem, &(dx_evaluation_task){.w = j.state->w, .wait = lead() ? hasty : patient}, &e), DX_E_STOPPED, "stopped during an evaluation"),
          "and rank 0 wants to stop");
-  must(dx_evaluate(j.problem, j.state->w, 0, 0, NULL, NULL, &e));
+  must(dx_evaluate(j.problem, &task, &e));
   all_ok(e.head.examples == 60 && isfinite(e.head.total), "then it is done");
   dx_evaluation_free(&e);
   end(&j);
@@ -399,12 +403,12 @@ static void estimates(const char *good)
   begin(&j, good, "objective.variance=optimal");
   const double before = j.problem->process.var[4];
   if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, NULL, NULL), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, &patient), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_estimate_variance: no memory on one rank");
   j.problem->dim = D;
-  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, lead() ? NULL : at_once, NULL), DX_E_STOPPED, "stopped during an evaluation") &&
+  all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, lead() ? &patient : &hasty), DX_E_STOPPED, "stopped during an evaluation") &&
            j.problem->process.var[4] == before, "and stopped by ranks that are not the first");
-  must(dx_estimate_variance(j.problem, j.state->w, NULL, NULL));
+  must(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, &patient));
   all_ok(j.problem->process.var[4] > j.problem->process.post_var[4] && j.problem->process.var[4] != before, "then they are there");
   end(&j);
 }
@@ -450,7 +454,7 @@ static void bad_disk(void)
   steps(&j, 1);
   spoil(test, DX_TEST, ROWS / 3 + 1);
   snprintf(words, sizeof words, "rank 1: %s: cannot read /test/x", test);
-  all_ok(all_got(dx_evaluate(j.problem, j.state->w, 1, 0, NULL, NULL, &e), DX_E_DATA, words), "dx_evaluate: the same");
+  all_ok(all_got(dx_evaluate(j.problem, &(dx_evaluation_task){.w = j.state->w, .step = 1}, &e), DX_E_DATA, words), "dx_evaluate: the same");
   all_ok(all_got(dx_sample(j.problem, j.state->w, 1, 0, in("never.h5"), NULL, NULL, &seconds), DX_E_DATA, words), "dx_sample: the same");
   must(dx_trainer_reload(j.trainer));
   steps(&j, 1);

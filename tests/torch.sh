@@ -55,5 +55,7 @@ Y
 good "linear: a run with dropout on three ranks" ranks 3 linear.yaml output=linear
 good "linear: evaluated with fixed-small" ranks 1 evaluate linear objective.variance=fixed-small evaluate.timesteps=all \
   evaluate.examples=all process.decoder_variance=optimal evaluate.weights=ema-0.8
+good "linear: the bound of 5 and 7 steps of two halves" ranks 2 evaluate linear evaluate.respace=5,7 evaluate.timesteps=all
+good "linear: some strata of 30 steps, with fixed-small" ranks 1 evaluate linear evaluate.respace=30 evaluate.timesteps=9 objective.variance=fixed-small
 parity linear mixture8.h5
 done_testing

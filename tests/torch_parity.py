@@ -89,6 +89,25 @@ class Process:
         else:
             f = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
             beta = np.minimum(1 - f[1:] / f[:-1], 0.999)
+        self.time = np.arange(1, T + 1)  # what a network is told at each step
+        self.derive(s, beta)
+
+    def respace(self, s):
+        """The process of fewer steps, by improved-diffusion's space_timesteps and SpacedDiffusion."""
+        counts, start, steps, last, beta = [int(c) for c in str(s["evaluate.respace"]).split(",")], 0, [], 1.0, []
+        for i, count in enumerate(counts):
+            size, at = self.T // len(counts) + (i < self.T % len(counts)), 0.0
+            for _ in range(count):
+                steps.append(start + round(at))
+                at += (size - 1) / (count - 1) if count > 1 else 1
+            start += size
+        for i in steps:
+            beta.append(1 - self.abar[i] / last)
+            last = self.abar[i]
+        self.T, self.time = len(steps), self.time[steps]
+        self.derive(s, np.array(beta))
+
+    def derive(self, s, beta):
         self.beta, self.alpha, self.abar = beta, 1 - beta, np.cumprod(1 - beta)
         prev = np.append(1, self.abar[:-1])
         self.post_mean = beta * np.sqrt(prev) / (1 - self.abar), (1 - prev) * np.sqrt(self.alpha) / (1 - self.abar)
@@ -200,7 +219,7 @@ class Run:
 
     # ---- the bound, term by term, by means and log-variances ---------------------------------
     def x0hat(self, x, t, params):
-        abar = self.process.abar[t - 1][:, None]
+        abar, t = self.process.abar[t - 1][:, None], self.process.time[t - 1]
         with torch.no_grad():
             return (x - np.sqrt(1 - abar) * self.predict(x, t, params).numpy()) / np.sqrt(abar)
 
@@ -210,7 +229,8 @@ class Run:
 
     def noised(self, split, purpose, rows, t):
         abar, x0 = self.process.abar[t - 1][:, None], self.split[split][rows]
-        return x0, np.sqrt(abar) * x0 + np.sqrt(1 - abar) * normals(self.seed, purpose, t, rows, self.D)
+        return x0, np.sqrt(abar) * x0 + np.sqrt(1 - abar) * normals(
+            self.seed, purpose, self.process.time[t - 1], rows, self.D)
 
     def decoder_variance(self, s, n, params):
         p, kind = self.process, s["process.decoder_variance"]
@@ -222,7 +242,7 @@ class Run:
         return ((x0 - self.x0hat(xt, t, params)) ** 2).mean()
 
     def strata(self, wanted):
-        T, first = self.T, [1]
+        T, first = self.process.T, [1]
         K = wanted if 0 < wanted < T else T
         for k in range(1, K):
             u = (k - 1) / (K - 1)
@@ -232,12 +252,14 @@ class Run:
     def evaluate(self, s):
         """What group kl of the record holds, with settings s."""
         p = self.process = Process(s)
+        if s["evaluate.respace"] != "none":
+            p.respace(s)
         N = s["evaluate.examples"] if 0 < s["evaluate.examples"] < len(self.split[1]) else len(self.split[1])
         params, rows, D = self.weights(s["evaluate.weights"]), self.rows(1, N), self.D
         v = self.decoder_variance(s, N, params)
         x_all, last = self.split[1][rows], p.abar[-1]
         prior = normal_kl(np.sqrt(last) * x_all, np.log(1 - last), 0, 0).sum(1)
-        total, vb, mse, x0_mse = prior.copy(), *([[] for _ in range(self.T)] for _ in range(3))
+        total, vb, mse, x0_mse = prior.copy(), *([[] for _ in range(p.T)] for _ in range(3))
         for k, (a, b) in enumerate(self.strata(s["evaluate.timesteps"])):
             t = np.full(N, a)
             if b - a > 1:
@@ -270,7 +292,8 @@ class Run:
 
     # ---- samples -----------------------------------------------------------------------------
     def sample(self):
-        s, p, T = self.s, self.process, self.T
+        s, T = self.s, self.T
+        p = self.process = Process(s)
         params, number = self.weights(s["sample.weights"]), np.arange(s["sample.count"])
         x = normals(self.seed, SAMPLE, T + 1, number, self.D)
         n = min(s.get("sample.steps", T), T)
@@ -299,6 +322,7 @@ def settings_of(f):
         if not value:
             section = key + "."
             continue
+        value = value.strip('"')
         if value.startswith("["):
             value = [float(a) if "." in a else int(a) for a in value[1:-1].split(",")]
         else:
@@ -381,8 +405,9 @@ def compare_evaluation(path, run, which=-1):
     with h5py.File(path) as f:
         s = settings_of(f)
         found = {k: v[which] for k, v in f["kl"].items() if k != "t"}
-        name = f"{s['process.schedule']}, {s['objective.variance']}, {len(run.strata(s['evaluate.timesteps']))} of {run.T} t"
-    for k, expected in run.evaluate(s).items():
+    terms = run.evaluate(s)
+    name = f"{s['process.schedule']}, {s['objective.variance']}, {len(run.strata(s['evaluate.timesteps']))} of {run.process.T} steps"
+    for k, expected in terms.items():
         say(f"{name}: {k}", worst(found[k], expected), 0 if k == "count" else BOUND)
 
 

@@ -23,7 +23,7 @@ typedef enum {
   DX_FOR_DROPOUT,     /* layer, step, place */
   DX_FOR_FLIP,        /* step, place */
   DX_FOR_EVAL_TIME,   /* stratified timesteps: stratum as step, example */
-  DX_FOR_EVAL_NOISE,  /* t as step, example */
+  DX_FOR_EVAL_NOISE,  /* t as step, number of the draw as its bits 32..39, example */
   DX_FOR_DECODER,     /* noise of the decoder variance's estimate: example of the train split */
   DX_FOR_SAMPLE,      /* t as step (T+1 for the start), index of the sample */
   DX_FOR_TEST,

@@ -149,6 +149,30 @@ failed:
   return err;
 }
 
+/* 1 - abar_{t_i} / abar_{t_{i-1}} by positive terms alone, as in accumulate. */
+dx_error *dx_process_respace(const dx_process *p, int64_t n, const int64_t *t, dx_variance variance, dx_process *out)
+{
+  dx_process q = {0};
+  int64_t s = 0;
+
+  assert(n >= 2 && t[n - 1] <= p->timesteps);
+  DX_TRY(allocate(n, &q));
+  for (int64_t i = 0; i < n; i++) {
+    double left = 1, beta = 0;
+
+    for (; s < t[i]; s++) {
+      beta = fma(left, p->beta[s], beta);
+      left *= 1 - p->beta[s];
+    }
+    q.beta[i] = beta < 1 && left > 0 ? beta : 1;
+  }
+  accumulate(&q);
+  fill_posterior(&q);
+  fill_variance(&q, variance);
+  *out = q;
+  return NULL;
+}
+
 void dx_process_destroy(dx_process *p)
 {
   if (!p) return;

@@ -43,6 +43,8 @@ extern const double dx_abar_least;
 dx_error *dx_process_create(const dx_process_config *c, const dx_schedule *s,
                             const void *schedule_config, dx_variance variance,
                             dx_process *out) DX_MUST_CHECK;
+/* The process of n >= 2 rising steps t of p (row i belongs to t[i]); of all steps it is p again, to the bit.  Local */
+dx_error *dx_process_respace(const dx_process *p, int64_t n, const int64_t *t, dx_variance variance, dx_process *out) DX_MUST_CHECK;
 void dx_process_destroy(dx_process *p);
 
 /* log-SNR of step t: log(abar_t / (1 - abar_t)). */

@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <math.h>
 
+#include "diffusion/grid.h"
+
 typedef struct {
   int64_t steps;
   double eta;
@@ -24,22 +26,19 @@ static const dx_option options[] = {
   DX_OPTION_END
 };
 
-/* a / b to the nearest whole number, halves to the even one. */
-static int64_t divide(int64_t a, int64_t b)
-{
-  const int64_t q = a / b, twice = 2 * (a % b);
-
-  return q + (twice > b || (twice == b && q % 2));
-}
-
 /* From T to 1 in equal strides, both ends visited; one step alone starts at T. */
 static int64_t plan(const void *config_, const dx_process *p, int64_t *t)
 {
   const config *c = config_;
   const int64_t T = p->timesteps, n = c->steps < T ? c->steps : T;
 
-  t[0] = T;
-  for (int64_t i = 1; i < n; i++) t[i] = 1 + divide((n - 1 - i) * (T - 1), n - 1);
+  dx_grid_linspace(T, n, t);
+  for (int64_t i = 0; i < n / 2; i++) {
+    const int64_t rising = t[i];
+
+    t[i] = t[n - 1 - i];
+    t[n - 1 - i] = rising;
+  }
   return n;
 }
 

@@ -9,7 +9,7 @@
    and t, not on the step: evaluations of two steps differ by the weights alone. */
 #ifndef DX_TRAIN_EVALUATE_H
 #define DX_TRAIN_EVALUATE_H
-#include "train/problem.h"
+#include "train/sweep.h"
 
 /* In nats; stderr over examples (ddof 1), NaN below 2. */
 typedef struct {
@@ -20,19 +20,26 @@ typedef struct {
   /* the bound of examples of the training split, and total - train; NaN where none were asked for */
   double train, train_stderr, gap, gap_stderr;
   double strata_gain;      /* of neyman strata: variance with as many strata cut at squares / with these, by the pilot; else NaN */
+  double strata_gain_low, strata_gain_high; /* 95 % of it, each example of the pilot judged by the strata that the others choose */
+  double total_draw_stderr; /* of total from the draws of noise alone; NaN with one draw */
 } dx_evaluation_head;
 
-enum { DX_EVALUATION_ROWS = 6, DX_EVALUATION_CLASS_ROWS = 3 };
+enum { DX_EVALUATION_ROWS = 7, DX_EVALUATION_CLASS_ROWS = 3 };
 
 typedef struct {
   dx_evaluation_head head;
   int64_t timesteps;
   /* (T) each; NaN where count is 0 */
   double *vb, *vb_stderr, *mse, *x0_mse, *count, *variance;
+  double *vb_draw_stderr; /* of vb from the draws of noise alone, pooled within examples; NaN with one draw */
   /* (classes) each, 0 without labels: the examples of each class, the mean of their totals (NaN without any) and its stderr */
   int64_t classes;
   double *class_count, *class_total, *class_stderr;
   double *memory; /* owns them: dx_evaluation_numbers doubles in the order above */
+  /* Where they were asked for, of each of head.examples examples, nats: its row in the test split and its total; with
+     evaluate.per_example: terms its terms (examples, T), too. Rank 0; else NULL */
+  int64_t *example_row;
+  double *example_total, *example_vb;
 } dx_evaluation;
 
 static inline int64_t dx_evaluation_numbers(int64_t timesteps, int64_t classes)
@@ -42,19 +49,25 @@ static inline int64_t dx_evaluation_numbers(int64_t timesteps, int64_t classes)
 
 void dx_evaluation_free(dx_evaluation *e);
 
-/* DX_E_DATA where these data cannot be evaluated. Local */
+/* DX_E_DATA where these data cannot be evaluated, DX_E_CONFIG where the budget is too small for them. Local */
 dx_error *dx_evaluation_possible(const dx_problem *p) DX_MUST_CHECK;
 /* What an evaluation costs: forward passes of one example. Local */
 int64_t dx_evaluation_forwards(const dx_problem *p);
-/* Examples of the test split that the settings ask for. Local */
+/* Examples of the test split, and of the training split for the gap, that the settings ask for. Local */
 int64_t dx_evaluation_examples(const dx_problem *p);
+int64_t dx_evaluation_train_examples(const dx_problem *p);
+/* What one row of the table cannot see: false where all is well, else the words for key `*key`. */
+bool dx_evaluate_config_wrong(const dx_evaluate_config *c, const char **key, char words[96]);
 
-/* Where objective.variance is estimated: the process's variances of t >= 2 from the training split, for these
-   weights and samplers, which clip x0hat; else nothing. The predictor must be made ready again. stopping as below.  Collective */
-dx_error *dx_estimate_variance(dx_problem *p, const float *w, bool (*stopping)(void *ctx), void *ctx) DX_MUST_CHECK;
+/* What is evaluated, and how much of it is kept. */
+typedef struct {
+  const float *w;     /* weights, whole; unread by the exact predictor */
+  int64_t step;       /* of which step they are */
+  int ema;            /* which weights: 0 raw, else the place of their average in train.ema, from 1 */
+  bool by_example;    /* keep what each example has */
+  dx_patience wait;
+} dx_evaluation_task;
 
-/* w: weights, whole (ignored by the exact predictor), and which they are, for the head. The result is whole on rank 0,
-   its head on all. stopping(ctx): asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all; NULL: never.  Collective */
-dx_error *dx_evaluate(dx_problem *p, const float *w, int64_t step, int ema, bool (*stopping)(void *ctx),
-                      void *ctx, dx_evaluation *out) DX_MUST_CHECK;
+/* The result is whole on rank 0, its head on all.  Collective */
+dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluation *out) DX_MUST_CHECK;
 #endif

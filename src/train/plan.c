@@ -14,6 +14,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/optimizer.h"
+#include "train/strata.h"
 #include "train/trainer.h"
 
 static const double mib = 1048576;
@@ -87,6 +88,9 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
 
   fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
   if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(evaluating, words[0]), evaluating / 3600);
+  if (n && s->evaluate.budget > 0)
+    fprintf(to, "\n  timesteps       %lld of %lld of each example, by evaluate.budget", (long long)dx_strata_count(p),
+            (long long)p->grid.steps);
   fprintf(to, "\nsamples           %lld drawings of %lld x %lld forwards each", (long long)drawings, (long long)s->sample.count,
           (long long)visited);
   if (one > 0)
@@ -105,7 +109,7 @@ static double disk_bytes(const dx_problem *p)
 
   return (double)(s->run.keep + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
          2 * steps / (double)s->train.by_t_every * T * 32 +
-         3 * (double)times(s->evaluate.every, s->train.steps) * 8 * (double)dx_evaluation_numbers(p->process.timesteps, p->info->classes) +
+         3 * (double)times(s->evaluate.every, s->train.steps) * 8 * (double)dx_evaluation_numbers(p->grid.steps, p->info->classes) +
          (double)times(s->sample.every, s->train.steps) * (double)s->sample.count * (double)p->dim * 4 *
          (double)(2 + s->sample.trajectory);
 }

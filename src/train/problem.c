@@ -43,6 +43,8 @@ static dx_error *create_local(dx_problem *p)
   DX_TRY(dx_process_create(&s->process, s->schedule, s->schedule_config,
                            dx_reverse_find(s->objective.variance)->fixed, &p->process));
   DX_TRY(dx_objective_check(&s->objective, &s->process, &p->process, &key));
+  DX_TRY(dx_error_in(dx_grid_create(&p->process, s->evaluate.respace, s->evaluate.spacing,
+                                    dx_reverse_find(s->objective.variance)->fixed, &p->grid), "evaluate.respace"));
   p->objective = (dx_objective){.process = &p->process, .kernel = &p->team->kernel,
                                 .predict = dx_predict_find(s->objective.predict),
                                 .reverse = dx_reverse_find(s->objective.variance), .loss = s->loss,
@@ -78,6 +80,7 @@ void dx_problem_destroy(dx_problem *p)
   dx_net_destroy(p->net);
   dx_exact_destroy(p->exact);
   free(p->room);
+  dx_grid_destroy(&p->grid);
   dx_process_destroy(&p->process);
   dx_dataset_close(p->data);
   free(p);

@@ -4,6 +4,7 @@
 #ifndef DX_TRAIN_PROBLEM_H
 #define DX_TRAIN_PROBLEM_H
 #include "diffusion/exact.h"
+#include "diffusion/grid.h"
 #include "train/net.h"
 #include "train/spec.h"
 
@@ -13,7 +14,8 @@ typedef struct {
   dx_dataset *data;
   const dx_dataset_info *info;
   int64_t dim;                /* D */
-  dx_process process;         /* an estimated variance is that of the last evaluation or sampling */
+  dx_process process;         /* an estimated variance is that of the last sampling */
+  dx_grid grid;               /* of evaluations (evaluate.respace), with their own process; an estimated variance is that of the last */
   dx_objective objective;     /* as in training: no clipping; where the decoder's variance is to be optimal,
                                  which evaluations alone know, the clipped one */
   dx_net *net;                /* NULL with the exact predictor */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train/record.c - see record.h. Every row is a struct of 8-byte numbers that begins with its
-   step, so rows of all kinds are kept, cut, journalled and written by the same code. */
+   step, so rows of all kinds are kept, cut, journalled and written by the same code. That of an
+   evaluation ends with its shape: later programs, whose evaluations tell more, read it too. */
 #include "train/record.h"
 
 #include <inttypes.h>
@@ -10,13 +11,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/math.h"
 #include "base/version.h"
 #include "io/file.h"
 #include "io/h5.h"
 
 enum { FORMAT = 1 };
-enum { HEADER, TRAIN, BY_T, KL, SESSION, MARK, KINDS };
+enum { HEADER, TRAIN, BY_T, KL_BARE, SESSION, MARK, KL, KINDS }; /* KL_BARE: of early programs, without a shape */
 
 typedef struct {
   int64_t step, ranks, threads;
@@ -28,6 +30,9 @@ typedef struct {
   int64_t step, session;
   char time[32];
 } mark;
+
+/* What a row of an evaluation holds: numbers of its head, by-t and by-class rows behind it, and the grid of its steps. */
+typedef struct { int64_t head, rows, class_rows, steps; uint64_t grid; } shape;
 
 typedef struct {
   size_t size;     /* bytes of a row */
@@ -41,6 +46,7 @@ struct dx_record {
   int64_t last_step;   /* while replaying: later rows are dropped */
   int64_t gone;        /* the greatest step of a dropped checkpoint's mark */
   table table[KINDS];
+  shape ours;          /* of evaluations */
   dx_journal *journal;
 };
 
@@ -73,16 +79,80 @@ static dx_error *check_settings(const dx_record *r, const void *bytes, size_t si
   return err;
 }
 
+static size_t numbers_of(const dx_record *r, const shape *s)
+{
+  return (size_t)(s->head + s->rows * s->steps + s->class_rows * r->problem->info->classes);
+}
+
+/* Of n steps of a grid; t NULL: 1..n. */
+static uint64_t grid_hash(int64_t n, const int64_t *t)
+{
+  uint64_t hash = 0;
+
+  for (int64_t i = 0; i < n; i++) hash = dx_hash(t ? &t[i] : &(int64_t){i + 1}, sizeof *t, hash);
+  return hash;
+}
+
+/* The shape of a row of `size` bytes in the journal; false where none fits. */
+static bool find_shape(const dx_record *r, uint32_t kind, const char *bytes, size_t size, shape *s)
+{
+  for (int64_t i = 0; kind == KL_BARE && i < 2; i++) {
+    *s = (shape){15, 6, 3 * i, r->problem->process.timesteps, grid_hash(r->problem->process.timesteps, NULL)};
+    if (size == 8 * numbers_of(r, s)) return true;
+  }
+  if (kind == KL_BARE || size < sizeof *s) return false;
+  memcpy(s, bytes + size - sizeof *s, sizeof *s);
+  return s->head >= 15 && s->head < 1000 && s->rows >= 6 && s->rows < 1000 && s->class_rows >= 0 && s->class_rows < 1000 &&
+         s->steps >= 2 && s->steps <= 1000000 && size == 8 * numbers_of(r, s) + sizeof *s;
+}
+
+/* An evaluation's row of this or another program: what it does not hold is NaN, what we do not know is dropped. */
+static dx_error *keep_evaluation(dx_record *r, const double *theirs, const shape *s)
+{
+  const shape ours = r->ours;
+  const int64_t T = ours.steps, C = r->problem->info->classes;
+  const int64_t rows = s->rows < ours.rows ? s->rows : ours.rows, class_rows = s->class_rows < ours.class_rows ? s->class_rows : ours.class_rows;
+  double *const row = malloc(r->table[KL].size);
+  dx_error *err;
+
+  if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
+  for (size_t i = 0; i < numbers_of(r, &ours); i++) row[i] = NAN;
+  memcpy(row, theirs, 8 * (size_t)(s->head < ours.head ? s->head : ours.head));
+  memcpy(row + ours.head, theirs + s->head, 8 * (size_t)(rows * T));
+  memcpy(row + ours.head + ours.rows * T, theirs + s->head + s->rows * T, 8 * (size_t)(class_rows * C));
+  memcpy(row + numbers_of(r, &ours), &ours, sizeof ours);
+  err = keep_row(&r->table[KL], row);
+  free(row);
+  return err;
+}
+
+static dx_error *replay_evaluation(dx_record *r, uint32_t kind, const void *bytes, size_t size)
+{
+  shape s;
+
+  if (!find_shape(r, kind, bytes, size, &s))
+    return DX_FAIL(DATA, "%s/journal: an evaluation has %zu bytes, which no shape of this diffx fits; it was written by another one, "
+                   "or for other data", r->folder, size);
+  if (s.steps != r->ours.steps || s.grid != r->ours.grid)
+    return DX_FAIL(CONFIG, "%s/journal: its evaluations are of another grid of %lld steps, and evaluate.respace is %s, evaluate.spacing %s "
+                   "here; set them back, or evaluate this grid by diffx evaluate", r->folder, (long long)s.steps,
+                   r->problem->spec->evaluate.respace, r->problem->spec->evaluate.spacing);
+  return keep_evaluation(r, bytes, &s);
+}
+
 static dx_error *replay(void *ctx, uint32_t kind, const void *bytes, size_t size)
 {
   dx_record *const r = ctx;
   int64_t step;
 
   if (kind == HEADER) return check_settings(r, bytes, size);
-  if (kind >= KINDS || size != r->table[kind].size)
+  const bool evaluation = kind == KL || kind == KL_BARE;
+
+  if (kind >= KINDS || size < sizeof step || (!evaluation && size != r->table[kind].size))
     return DX_FAIL(DATA, "%s/journal: a record of kind %u has %zu bytes; this diffx cannot go on with it",
                    r->folder, kind, size);
   memcpy(&step, bytes, sizeof step);
+  if (step <= r->last_step && evaluation) return replay_evaluation(r, kind, bytes, size);
   if (step <= r->last_step) return keep_row(&r->table[kind], bytes);
   if (kind == MARK && step > r->gone) r->gone = step;
   return NULL;
@@ -111,7 +181,9 @@ static dx_record *create(const dx_problem *p, const char *folder)
   snprintf(r->folder, sizeof r->folder, "%s", folder);
   r->table[TRAIN].size = sizeof(dx_train_row);
   r->table[BY_T].size = 8 + 4 * T * 8;
-  r->table[KL].size = sizeof(dx_evaluation_head) + (size_t)dx_evaluation_numbers((int64_t)T, p->info->classes) * 8;
+  r->ours = (shape){sizeof(dx_evaluation_head) / 8, DX_EVALUATION_ROWS, DX_EVALUATION_CLASS_ROWS, p->grid.steps,
+                    grid_hash(p->grid.steps, p->grid.t)};
+  r->table[KL].size = 8 * numbers_of(r, &r->ours) + sizeof r->ours;
   r->table[SESSION].size = sizeof(session);
   r->table[MARK].size = sizeof(mark);
   return r;
@@ -224,6 +296,7 @@ dx_error *dx_record_evaluation(dx_record *r, const dx_evaluation *e)
   if (!row) return DX_FAIL(INTERNAL, "no memory for a row of the record");
   memcpy(row, &e->head, sizeof e->head);
   memcpy(row + sizeof e->head, e->memory, (size_t)dx_evaluation_numbers(e->timesteps, e->classes) * 8);
+  memcpy(row + r->table[KL].size - sizeof r->ours, &r->ours, sizeof r->ours);
   err = add_row(r, KL, row);
   free(row);
   return err;
@@ -286,7 +359,7 @@ static dx_error *write_column(dx_h5 *f, const dx_record *r, const column *c, int
   copy_column(t, c, data);
   if (c->type == DX_H5_I64 && info.rank > 1) /* counts: doubles in memory, whole numbers in the file */
     for (int64_t i = 0; i < t->n * c->width; i++) {
-      const int64_t whole = (int64_t)data[i];
+      const int64_t whole = isnan(data[i]) ? 0 : (int64_t)data[i]; /* NaN: of an early program, which did not count */
 
       memcpy(&data[i], &whole, sizeof whole);
     }
@@ -299,9 +372,8 @@ static dx_error *write_column(dx_h5 *f, const dx_record *r, const column *c, int
 
 static dx_error *write_columns(dx_h5 *f, const dx_record *r, const column *c, int n)
 {
-  const int64_t T = r->problem->process.timesteps;
-
-  for (int i = 0; i < n; i++) DX_TRY(write_column(f, r, &c[i], T));
+  for (int i = 0; i < n; i++)
+    DX_TRY(write_column(f, r, &c[i], c[i].kind == KL ? r->ours.steps : r->problem->process.timesteps));
   return NULL;
 }
 
@@ -352,7 +424,7 @@ static dx_error *write_by_t(dx_h5 *f, const dx_record *r)
 static dx_error *write_classes(dx_h5 *f, const dx_record *r)
 {
   const int64_t K = r->problem->info->classes;
-  const size_t at = sizeof(dx_evaluation_head) + (size_t)DX_EVALUATION_ROWS * (size_t)r->problem->process.timesteps * 8, K8 = (size_t)K * 8;
+  const size_t at = sizeof(dx_evaluation_head) + (size_t)DX_EVALUATION_ROWS * (size_t)r->ours.steps * 8, K8 = (size_t)K * 8;
   const double b = dx_problem_bits(r->problem);
   const column columns[] = {
     {KL, "/kl/class_count", "examples", "examples of each class", at, K, DX_H5_I64, 1},
@@ -368,7 +440,7 @@ static dx_error *write_classes(dx_h5 *f, const dx_record *r)
 
 static dx_error *write_kl(dx_h5 *f, const dx_record *r)
 {
-  const int64_t T = r->problem->process.timesteps;
+  const int64_t T = r->ours.steps;
   const size_t T8 = (size_t)T * 8, at = sizeof(dx_evaluation_head);
   const double b = dx_problem_bits(r->problem);
   const column columns[] = {
@@ -385,6 +457,9 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
      DX_H5_F64, 1},
     {KL, "/kl/strata_gain", "1", "of neyman strata: variance with strata at squares / with these, by the pilot", HEAD(strata_gain), 1,
      DX_H5_F64, 1},
+    {KL, "/kl/strata_gain_low", "1", "lower end of its 95 % interval, each example of the pilot judged by the strata that the others choose",
+     HEAD(strata_gain_low), 1, DX_H5_F64, 1},
+    {KL, "/kl/strata_gain_high", "1", "its upper end", HEAD(strata_gain_high), 1, DX_H5_F64, 1},
     {KL, "/kl/train", "nats", "the bound of examples of the training split", HEAD(train), 1, DX_H5_F64, 1},
     {KL, "/kl/train_stderr", "nats", "standard error of train", HEAD(train_stderr), 1, DX_H5_F64, 1},
     {KL, "/kl/gap", "nats", "total - train", HEAD(gap), 1, DX_H5_F64, 1},
@@ -400,6 +475,9 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
     {KL, "/kl/count", "examples", "examples evaluated at this t", at + 4 * T8, T, DX_H5_I64, 1},
     {KL, "/kl/variance", "1", "variance of p(x_{t-1} given x_t), normalised units; learned: mean over numbers and examples; "
      "column 0: of the decoder", at + 5 * T8, T, DX_H5_F64, 1},
+    {KL, "/kl/vb_draw_stderr", "nats", "standard error of vb from the draws of noise alone, pooled within examples; NaN with one draw",
+     at + 6 * T8, T, DX_H5_F64, 1},
+    {KL, "/kl/total_draw_stderr", "nats", "the same of total", HEAD(total_draw_stderr), 1, DX_H5_F64, 1},
     {KL, "/kl/prior_bits", "bits/dim", "L_T", HEAD(prior), 1, DX_H5_F64, b},
     {KL, "/kl/prior_stderr_bits", "bits/dim", "standard error of prior", HEAD(prior_stderr), 1, DX_H5_F64, b},
     {KL, "/kl/decoder_bits", "bits/dim", "L_0", HEAD(decoder), 1, DX_H5_F64, b},
@@ -414,16 +492,16 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
   return write_classes(f, r);
 }
 
-static dx_error *write_scale(dx_h5 *f, const dx_record *r, const char *path)
+/* steps NULL: 1..T */
+static dx_error *write_scale(dx_h5 *f, const char *path, int64_t T, const int64_t *steps)
 {
-  const int64_t T = r->problem->process.timesteps;
   const dx_h5_info info = {.type = DX_H5_I64, .rank = 1, .dim = {T}};
   int64_t *const t = malloc((size_t)T * sizeof *t);
   dx_error *err;
 
   if (!t) return DX_FAIL(INTERNAL, "no memory for the record");
-  for (int64_t i = 0; i < T; i++) t[i] = i + 1;
-  err = dx_h5_write(f, path, &info, t, "1", "timestep t = 1..T", NULL);
+  for (int64_t i = 0; i < T; i++) t[i] = steps ? steps[i] : i + 1;
+  err = dx_h5_write(f, path, &info, t, "1", steps && steps[T - 1] > T ? "timestep t of each step of the grid" : "timestep t = 1..T", NULL);
   free(t);
   return err;
 }
@@ -441,7 +519,7 @@ static dx_error *write_process(dx_h5 *f, const dx_record *r)
   const dx_reverse *const reverse = r->problem->objective.reverse;
   const int fixed = !reverse->line && !reverse->estimate; /* else /kl/variance tells it */
 
-  DX_TRY(write_scale(f, r, "/process/t"));
+  DX_TRY(write_scale(f, "/process/t", p->timesteps, NULL));
   for (int i = 0; i < COUNT(rows) - !fixed; i++) {
     DX_TRY(dx_h5_write(f, rows[i].path, &info, rows[i].data, "1", rows[i].what, NULL));
     DX_TRY(dx_h5_attach_scale(f, rows[i].path, 0, "/process/t", "t"));
@@ -523,8 +601,8 @@ static dx_error *write_root(dx_h5 *f, const dx_record *r)
 static dx_error *write_all(dx_h5 *f, const dx_record *r)
 {
   DX_TRY(write_root(f, r));
-  DX_TRY(write_scale(f, r, "/train_by_t/t"));
-  DX_TRY(write_scale(f, r, "/kl/t"));
+  DX_TRY(write_scale(f, "/train_by_t/t", r->problem->process.timesteps, NULL));
+  DX_TRY(write_scale(f, "/kl/t", r->problem->grid.steps, r->problem->grid.t));
   DX_TRY(write_train(f, r));
   DX_TRY(write_by_t(f, r));
   DX_TRY(write_kl(f, r));
@@ -532,13 +610,30 @@ static dx_error *write_all(dx_h5 *f, const dx_record *r)
   return write_provenance(f, r);
 }
 
-static dx_error *save(const dx_record *r, const char *path)
+/* One file of one evaluation tells of every example, too. */
+static dx_error *write_examples(dx_h5 *f, const dx_evaluation *e)
+{
+  const int64_t N = e->head.examples, T = e->timesteps;
+  const dx_h5_info row = {.type = DX_H5_I64, .rank = 1, .dim = {N}}, total = {.type = DX_H5_F64, .rank = 1, .dim = {N}};
+  const dx_h5_info vb = {.type = DX_H5_F64, .rank = 2, .dim = {N, T}};
+
+  if (!e->example_row) return NULL;
+  DX_TRY(dx_h5_write(f, "/kl/example_row", &row, e->example_row, "row", "row of each example in the test split, from 0", NULL));
+  DX_TRY(dx_h5_write(f, "/kl/example_total", &total, e->example_total, "nats", "the bound of each example", NULL));
+  if (!e->example_vb) return NULL;
+  DX_TRY(dx_h5_write(f, "/kl/example_vb", &vb, e->example_vb, "nats", "terms of each example: column 0 is L_0, column i is L_i", NULL));
+  return dx_h5_attach_scale(f, "/kl/example_vb", 1, "/kl/t", "t");
+}
+
+/* e: the one evaluation that this file is about, or NULL. */
+static dx_error *save(const dx_record *r, const dx_evaluation *e, const char *path)
 {
   dx_error *err;
   dx_h5 *f;
 
   DX_TRY(dx_h5_create(&f));
   err = write_all(f, r);
+  if (!err && e) err = write_examples(f, e);
   if (!err) err = dx_h5_save(f, path);
   dx_h5_close(f);
   return err;
@@ -550,7 +645,7 @@ dx_error *dx_record_save(dx_record *r)
 
   DX_TRY(dx_journal_sync(r->journal));
   snprintf(path, sizeof path, "%s/metrics.h5", r->folder);
-  return save(r, path);
+  return save(r, NULL, path);
 }
 
 dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e, const char *path)
@@ -560,7 +655,7 @@ dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e
 
   if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
   err = dx_record_evaluation(r, e);
-  if (!err) err = save(r, path);
+  if (!err) err = save(r, e, path);
   dx_record_close(r);
   return err;
 }

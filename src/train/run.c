@@ -276,7 +276,8 @@ static dx_error *evaluate(run *r)
   if (there) return NULL;
   DX_TRY(dx_weights_find(&r->spec->train, r->spec->evaluate.weights, &place)); /* alike on all ranks */
   dx_trainer_weights(r->trainer, place, r->weights);
-  DX_TRY(dx_evaluate(r->problem, r->weights, state(r)->step, place, stopping, r, &e));
+  const dx_evaluation_task task = {.w = r->weights, .step = state(r)->step, .ema = place, .wait = {.stopping = stopping, .ctx = r}};
+  DX_TRY(dx_evaluate(r->problem, &task, &e));
   err = dx_comm_agree(r->team->comm, lead(r) ? record_evaluation(r, &e) : NULL);
   dx_evaluation_free(&e);
   return err;

@@ -12,7 +12,7 @@
 #include "base/random.h"
 #include "io/h5.h"
 #include "io/picture.h"
-#include "train/evaluate.h"
+#include "train/estimate.h"
 #include "train/optimizer.h"
 
 const dx_option dx_sample_options[] = {
@@ -420,7 +420,7 @@ dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, int ema, const 
   dx_error *err;
   drawing d;
 
-  if (p->spec->sampler->uses_variance) DX_TRY(dx_estimate_variance(p, w, stopping, ctx));
+  if (p->spec->sampler->uses_variance) DX_TRY(dx_estimate_variance(p, w, DX_USER_SAMPLER, &(dx_patience){.stopping = stopping, .ctx = ctx}));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create(&d, p, w)));
   DX_TRY_GOTO(err, out, draw_all(&d, stopping, ctx));
   DX_TRY_GOTO(err, out, gather(&d, d.x, &x));

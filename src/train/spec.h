@@ -39,11 +39,15 @@ typedef struct {
   int64_t every;            /* steps; 0: at the end only; -1: never */
   int64_t examples;         /* of the test split; 0: all */
   int64_t timesteps;        /* strata, each with one t per example; 0: every t */
+  int64_t budget;           /* forward passes that give the strata, where timesteps is 0; 0: none */
   char strata[16];          /* "squares" | "neyman" */
+  char respace[128], spacing[16]; /* which steps: diffusion/grid.h */
   int64_t pilot;            /* examples of the training split, with neyman */
+  int64_t draws;            /* of noise, per example and t */
   int64_t train_examples;   /* of the training split, for the gap; 0: none */
   bool clip;                /* x0hat to the data's range, if they declare one */
   char weights[DX_WEIGHTS_NAME];
+  char per_example[8];      /* "totals" | "terms", in files of diffx evaluate */
   int64_t grain;
 } dx_evaluate_config;
 extern const dx_option dx_evaluate_options[];

@@ -112,7 +112,7 @@ dx_error *dx_check_evaluation(const dx_team *team, dx_verdict *v)
   if (err) goto out;
   gaussian_spec(&spec, data, schedule, config);
   DX_TRY_GOTO(err, out, dx_problem_create(team, &spec, &p));
-  DX_TRY_GOTO(err, out, dx_evaluate(p, NULL, 0, 0, NULL, NULL, &e));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, &(dx_evaluation_task){0}, &e));
   if (dx_comm_rank(team->comm) == 0) compare_terms(p, &e, v);
   else dx_verdict_add(v, e.head.total, e.head.total, 0, "rank 0 compares");
 out:
