@@ -3,9 +3,8 @@
 """Draws how a training went: loss, gradient norm, learning rate, and the bound with its standard error."""
 import numpy as np
 
-import figure
-import record
-from figure import UNIT_NAMES
+from diffx_analysis import RunError, figure, open_runs
+from diffx_analysis.figure import UNIT_NAMES
 
 
 def smooth(y, width):
@@ -35,7 +34,8 @@ def draw_rows(ax, records, name, ylabel, title, log, width=None):
     if log and positive:
         figure.log_axis(ax.yaxis)
     if bad:
-        ax.text(0.98, 0.98, f"{bad} rows not finite", transform=ax.transAxes, ha="right", va="top", color="#B00000")
+        ax.text(0.98, 0.98, f"{bad} rows not finite", transform=ax.transAxes, ha="right", va="top", color=figure.COLOURS[1])
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
     ax.set_title(title)
@@ -100,18 +100,33 @@ def draw_totals(ax, records, units):
     figure.legend(ax, len(records))
 
 
+def write_csv(path, records, units):
+    """One number a row: those of the training by step, then the bounds of the evaluations."""
+    def rows(r):
+        for name in ("loss", "grad_norm", "rate") if r.rows("train") else ():
+            for step, value in zip(r.array("train/step"), r.array(f"train/{name}")):
+                yield [r.label, int(step), name, value, ""]
+        if r.evaluations:
+            for step, value, error in zip(r.array("kl/step"), *r.total("total", units)):
+                yield [r.label, int(step), f"total_{units}", value, error]
+
+    figure.write_csv(path, ["run", "step", "quantity", "value", "stderr"], (row for r in records for row in rows(r)))
+
+
 def main(arguments):
     p = figure.parser(__doc__, "curves.png")
     figure.add_units(p)
     p.add_argument("--smooth", type=int, metavar="ROWS",
                    help="rows in the running mean of loss and gradient norm (default: a fortieth of the rows; 1: none)")
-    a = p.parse_args(arguments)
-    figure.check_out(a.out)
-    records = record.open_records(a.runs, a.labels)
+    figure.add_csv(p, "the curves")
+    a = figure.parse(p, arguments)
+    records = open_runs(a.runs, a.labels)
     trained = [r for r in records if r.rows("train")]  # of the others (model.kind: exact) the bound alone is drawn
     if not trained:
-        raise record.RecordError(records[0].path, "no row of training in this record yet")
+        raise RunError(records[0].path, "no row of training in this record yet")
 
+    if a.csv:
+        write_csv(a.csv, records, a.units)
     fig, axes = figure.panels(2, 2)
     draw_loss(axes[0], trained, a.smooth)
     draw_grad_norm(axes[1], trained, a.smooth)
@@ -121,4 +136,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    record.run_script(main)
+    figure.run_script(main)

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all figures share: command line, colours, fonts, saving."""
 import argparse
+import csv
 import os
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import matplotlib.ticker
 import numpy as np
 
-from record import RecordError, USAGE
+from diffx_analysis import record
+from diffx_analysis.record import RunError, USAGE
 
 # Okabe and Ito's colours for every kind of colour vision, the pale yellow left out. Line styles
 # change with the colour, so that overlaid runs differ in grey print too.
@@ -23,7 +22,7 @@ ENDINGS = ("png", "pdf", "svg")
 UNIT_NAMES = {"bits": "bits/dim", "nats": "nats"}
 PANEL = (3.5, 2.7)  # inches of one panel: the column of a paper, the width of a phone
 
-plt.rcParams.update({
+STYLE = {
     "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9.5, "legend.fontsize": 8,
     "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
@@ -31,15 +30,28 @@ plt.rcParams.update({
     "lines.linewidth": 1.3, "legend.frameon": False, "legend.handlelength": 2.2,
     "figure.constrained_layout.use": True, "figure.constrained_layout.w_pad": 0.08, "savefig.dpi": 200,
     "pdf.fonttype": 42, "svg.hashsalt": "diffx",  # text stays text in a PDF; equal input, equal SVG
-})
+}
+
+
+def use_style():
+    """The looks of the figures; in a notebook it is up to the caller."""
+    plt.rcParams.update(STYLE)
+
+
+def run_script(main):
+    """The frame of a script that draws: to files alone, no window."""
+    matplotlib.use("Agg")
+    use_style()
+    record.run_script(main)
 
 
 def parser(description, out, runs="run folder, its metrics.h5, or a file that `diffx evaluate` wrote"):
     """The options that every figure has."""
     p = argparse.ArgumentParser(description=description)
     p.add_argument("runs", nargs="+", metavar="RUN", help=runs)
-    p.add_argument("-o", "--out", default=out, help="file to write, its ending tells the format: "
-                                                    f"{', '.join(ENDINGS)} (default {out})")
+    p.add_argument("-o", "--out", action="append", metavar="FILE",
+                   help=f"file to write, its ending tells the format: {', '.join(ENDINGS)} (default {out}); may be given again")
+    p.set_defaults(default_out=out)
     p.add_argument("--labels", metavar="A,B,...", help="names of the runs in the figure (default: from the records)")
     p.add_argument("--dpi", type=float, default=200, help="dots per inch of a png (default 200)")
     return p
@@ -54,18 +66,45 @@ def add_step(p, what):
     p.add_argument("--step", type=int, help=f"the {what} of this step (default: the last)")
 
 
+def add_csv(p, what):
+    p.add_argument("--csv", metavar="FILE", help=f"write {what} as a table too")
+
+
+def _ending(path):
+    return os.path.splitext(path)[1].lower().lstrip(".")
+
+
 def check_out(path, endings=ENDINGS):
     """Refuse a name whose ending is not known before any work is done."""
-    if os.path.splitext(path)[1].lower().lstrip(".") not in endings:
-        raise RecordError(path, f"the name must end in .{', .'.join(endings)}", USAGE)
+    if _ending(path) not in endings:
+        raise RunError(path, f"the name must end in .{', .'.join(endings)}", USAGE)
 
 
-def save(fig, path, dpi=200):
-    """Write a figure; the same figure gives the same bytes."""
-    ending = os.path.splitext(path)[1].lower().lstrip(".")
+def parse(p, arguments):
+    """The arguments of a script that draws."""
+    a = p.parse_args(arguments)
+    a.out = a.out or [a.default_out]
+    for path in a.out:
+        check_out(path)
+    return a
+
+
+def save(fig, paths, dpi=200):
+    """Write a figure to each of the files; the same figure gives the same bytes."""
     dates = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    fig.savefig(path, format=ending, dpi=dpi, metadata=dates[ending])
+    for path in paths:
+        fig.savefig(path, format=_ending(path), dpi=dpi, metadata=dates[_ending(path)])
+        print(f"wrote {path}")
     plt.close(fig)
+
+
+def write_csv(path, head, rows):
+    """A table as CSV: floats with nine digits, empty where there is no number."""
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        w = csv.writer(f, lineterminator="\n")
+        w.writerow(head)
+        for row in rows:
+            w.writerow([v if not isinstance(v, (float, np.floating)) else f"{v:.9g}" if np.isfinite(v) else "" for v in row])
     print(f"wrote {path}")
 
 

@@ -3,9 +3,8 @@
 """Draws the KL term of every timestep with its standard error, and the running sum of the bits."""
 import numpy as np
 
-import figure
-import record
-from figure import UNIT_NAMES
+from diffx_analysis import figure, open_runs
+from diffx_analysis.figure import UNIT_NAMES
 
 
 def closed_form(r, s2, units):
@@ -89,6 +88,14 @@ def write_text(k):
         print(f"  {name:<14} {value:10.5f}  {100 * value / whole:5.1f} % of the rate")
 
 
+def write_csv(path, terms):
+    """A row per run and t; t = 1 is the decoder term."""
+    units = terms[0].units
+    figure.write_csv(path, ["run", "step", "t", f"term_{units}", f"stderr_{units}", "examples", f"rate_{units}", "x0_mse"],
+                     ([k.record.label, k.step, int(t), k.term[i], k.stderr[i], int(k.count[i]), rate, k.x0_mse[i]]
+                      for k in terms for i, (t, rate) in enumerate(zip(k.t, k.rate()))))
+
+
 def main(arguments):
     p = figure.parser(__doc__, "kl.png")
     figure.add_units(p)
@@ -98,9 +105,9 @@ def main(arguments):
                         "bands) instead of an evaluation")
     p.add_argument("--gaussian", type=float, metavar="S2",
                    help="add the closed form for data N(0, S2 I) in normalised units")
-    a = p.parse_args(arguments)
-    figure.check_out(a.out)
-    records = record.open_records(a.runs, a.labels)
+    figure.add_csv(p, "the terms")
+    a = figure.parse(p, arguments)
+    records = open_runs(a.runs, a.labels)
     terms = [r.window(a.step, a.units) if a.training else r.evaluation(a.step, a.units) for r in records]
     exact = closed_form(records[0], a.gaussian, a.units) if a.gaussian else None
 
@@ -112,8 +119,10 @@ def main(arguments):
         fig.supxlabel("\n".join(summary(k) for k in terms), fontsize=7.5, x=0.01, ha="left")
     for k in terms:
         write_text(k)
+    if a.csv:
+        write_csv(a.csv, terms)
     figure.save(fig, a.out, a.dpi)
 
 
 if __name__ == "__main__":
-    record.run_script(main)
+    figure.run_script(main)

@@ -5,18 +5,16 @@ import os
 
 import numpy as np
 
-import figure
-import record
-from record import RecordError
+from diffx_analysis import RunError, figure, open_samples, record
 
 
 def flat(s, x, axes):
     """(..., 2) the two coordinates that are drawn."""
     values = x.reshape(x.shape[:-3] + (-1,))
     if s.attr("modality", "points") != "points":
-        raise RecordError(s.path, f"the samples are {s.attr('modality')} of {s.x.shape[1:]}; points are wanted")
+        raise RunError(s.path, f"the samples are {s.attr('modality')} of {s.x.shape[1:]}; points are wanted")
     if max(axes) >= values.shape[-1]:
-        raise RecordError(s.path, f"a point has {values.shape[-1]} coordinates, {max(axes)} (counted from 0) is wanted",
+        raise RunError(s.path, f"a point has {values.shape[-1]} coordinates, {max(axes)} (counted from 0) is wanted",
                           record.USAGE)
     return values[..., axes]
 
@@ -96,7 +94,7 @@ def label_rows(all_samples, labels, runs):
     """Names that tell the sample files apart."""
     names = labels.split(",") if labels else [s.label for s in all_samples]
     if len(names) != len(all_samples):
-        raise RecordError("--labels", f"{len(names)} names for {len(all_samples)} runs", record.USAGE)
+        raise RunError("--labels", f"{len(names)} names for {len(all_samples)} runs", record.USAGE)
     if len(set(names)) < len(names) and not labels:
         names = [os.path.basename(os.path.normpath(r)) for r in runs]
     for s, name in zip(all_samples, names):
@@ -109,20 +107,19 @@ def main(arguments):
     p.add_argument("--trajectory", action="store_true", help="the reverse process in panels, a row per run")
     p.add_argument("--panels", type=int, default=6, help="panels of a row of --trajectory (default 6)")
     p.add_argument("--axes", default="0,1", metavar="I,J", help="coordinates to draw, counted from 0 (default 0,1)")
-    a = p.parse_args(arguments)
+    a = figure.parse(p, arguments)
     axes = [int(i) for i in a.axes.split(",") if i.strip().isdigit()]
     if len(axes) != 2:
         p.error("--axes wants two numbers, as 0,1")
     if a.panels < 2:
         p.error("--panels must be at least 2")
-    figure.check_out(a.out)
-    samples = [record.open_samples(r, a.step) for r in a.runs]
+    samples = [open_samples(r, a.step) for r in a.runs]
     label_rows(samples, a.labels, a.runs)
 
     if a.trajectory:
         for s in samples:
             if not len(s.trajectory):
-                raise RecordError(s.path, "no trajectory in these samples (sample.trajectory sets how many snapshots)")
+                raise RunError(s.path, "no trajectory in these samples (sample.trajectory sets how many snapshots)")
         columns = min(a.panels, max(len(s.trajectory) for s in samples))
         fig, panels = figure.panels(len(samples), columns, (1.6, 1.8))
         limits = trajectory_window(samples, axes)
@@ -144,4 +141,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    record.run_script(main)
+    figure.run_script(main)

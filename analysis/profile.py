@@ -4,11 +4,8 @@
 import csv
 import os
 import re
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import figure
-import record
+from diffx_analysis import RunError, figure, record
 
 COLUMNS = ["layer", "kind", "pass", "calls", "seconds", "flops", "bytes", "roof_share"]
 HEAD = re.compile(r"# threads (\d+), .* roof of a thread (\S+) flop/s (\S+) byte/s")
@@ -23,12 +20,12 @@ def read(path):
             head = HEAD.match(f.readline())
             table = csv.DictReader(f)
             if not head or table.fieldnames != COLUMNS:
-                raise record.RecordError(path, "not a profile that diffx wrote with run.profile: true")
+                raise RunError(path, "not a profile that diffx wrote with run.profile: true")
             rows = [dict(r, seconds=float(r["seconds"]), flops=float(r["flops"]), bytes=float(r["bytes"])) for r in table]
     except OSError as e:
-        raise record.RecordError(path, (e.strerror or str(e)).lower(), record.IO) from None
+        raise RunError(path, (e.strerror or str(e)).lower(), record.IO) from None
     except (ValueError, TypeError, UnicodeDecodeError):
-        raise record.RecordError(path, "a damaged profile") from None
+        raise RunError(path, "a damaged profile") from None
     return (float(head[2]), float(head[3])), rows
 
 
@@ -72,8 +69,7 @@ def draw_roof(ax, roof, rows):
 
 def main(arguments):
     p = figure.parser(__doc__, "profile.png", "run folder whose run.profile was true, or its profile.csv")
-    a = p.parse_args(arguments)
-    figure.check_out(a.out)
+    a = figure.parse(p, arguments)
     profiles = [read(path) for path in a.runs]
     names = record.given_names(a.labels, len(profiles)) or a.runs
     fig, axes = figure.panels(len(profiles), 2, size=(3.8, 3.0))
@@ -86,4 +82,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    record.run_script(main)
+    figure.run_script(main)

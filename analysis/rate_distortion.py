@@ -6,13 +6,10 @@ Rate at t: the prior and the KL terms of all steps s >= t, s >= 2. Distortion at
 squared error of the x0 predicted from x_t, in units of the data. T - t + 1 counts the steps of the
 reverse process, so T - t + 1 = T is its end: all of the rate but the decoder term.
 """
-import csv
-
 import numpy as np
 
-import figure
-import record
-from figure import UNIT_NAMES
+from diffx_analysis import figure, open_runs
+from diffx_analysis.figure import UNIT_NAMES
 
 
 def table(k, rows):
@@ -76,16 +73,13 @@ def print_table(k, rows):
 
 def write_csv(path, terms):
     """The whole curves: a row per run and t, both units."""
-    with open(path, "w", newline="", encoding="utf-8") as f:
-        w = csv.writer(f, lineterminator="\n")
-        w.writerow(["run", "step", "t", "T-t+1", "rate_bits_per_dim", "rate_nats", "rmse"])
-        for k in terms:
-            T, nats = len(k.t), k.rate() * k.record.units_factor(k.units)
-            bits, rmse = nats / k.record.units_factor("bits"), k.distortion()
-            for i in range(T):
-                shown = f"{rmse[i]:.9g}" if np.isfinite(rmse[i]) else ""
-                w.writerow([k.record.label, k.step, i + 1, T - i, f"{bits[i]:.9g}", f"{nats[i]:.9g}", shown])
-    print(f"wrote {path}")
+    def rows(k):
+        T, nats = len(k.t), k.rate() * k.record.units_factor(k.units)
+        bits, rmse = nats / k.record.units_factor("bits"), k.distortion()
+        return ([k.record.label, k.step, i + 1, T - i, bits[i], nats[i], rmse[i]] for i in range(T))
+
+    figure.write_csv(path, ["run", "step", "t", "T-t+1", "rate_bits_per_dim", "rate_nats", "rmse"],
+                     (row for k in terms for row in rows(k)))
 
 
 def main(arguments):
@@ -94,12 +88,11 @@ def main(arguments):
     figure.add_units(p)
     figure.add_step(p, "evaluation")
     p.add_argument("--rows", type=int, default=10, help="rows of the printed table (default 10)")
-    p.add_argument("--csv", metavar="FILE", help="write the whole curves too")
-    a = p.parse_args(arguments)
+    figure.add_csv(p, "the whole curves")
+    a = figure.parse(p, arguments)
     if a.rows < 1:
         p.error("--rows must be at least 1")
-    figure.check_out(a.out)
-    terms = [r.evaluation(a.step, a.units) for r in record.open_records(a.runs, a.labels)]
+    terms = [r.evaluation(a.step, a.units) for r in open_runs(a.runs, a.labels)]
 
     for k in terms:
         print_table(k, a.rows)
@@ -113,4 +106,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    record.run_script(main)
+    figure.run_script(main)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens what a diffx run leaves behind (doc/formats.md): the record metrics.h5 and the sample files.
 
-As a module: record.open_record("runs/points") gives a Record, record.open_samples(...) a Samples.
+As a module: Run("runs/points") opens the record of a run, open_samples(...) its samples.
 As a script: lists every dataset of a record with its shape, unit and description.
 
 t is the paper's timestep, 1..T. A by-t array has T columns and column i belongs to t = i + 1:
@@ -27,7 +27,7 @@ FORMAT = 1  # the newest format that these scripts read
 USAGE, IO, DATA = 2, 4, 5  # exit statuses, those of diffx
 
 
-class RecordError(Exception):
+class RunError(Exception):
     """What a user can mend: one line that begins with the path."""
 
     def __init__(self, path, text, status=DATA):
@@ -53,33 +53,33 @@ class _File:
             with open(path, "rb") as f:
                 f.read(1)
         except OSError as e:
-            raise RecordError(path, (e.strerror or str(e)).lower(), IO) from None
+            raise RunError(path, (e.strerror or str(e)).lower(), IO) from None
         if not h5py.is_hdf5(path):
-            raise RecordError(path, "is empty" if os.path.getsize(path) == 0 else "not an HDF5 file")
+            raise RunError(path, "is empty" if os.path.getsize(path) == 0 else "not an HDF5 file")
         try:
             self._h5 = h5py.File(path, "r")
         except OSError as e:
             word = "truncated" if "truncated" in str(e) else "damaged"
-            raise RecordError(path, f"{word} HDF5 file ({e})") from None
+            raise RunError(path, f"{word} HDF5 file ({e})") from None
         self._check(content)
 
     def _check(self, content):
         found = self.attr("content", None)
         if found is None or self.attr("program", None) != "diffx":
-            raise RecordError(self.path, "an HDF5 file, but not one that diffx wrote")
+            raise RunError(self.path, "an HDF5 file, but not one that diffx wrote")
         version = self.number("format")
         if version > FORMAT:
-            raise RecordError(self.path, f"format {version:.0f} is newer than {FORMAT}, the newest known here; "
+            raise RunError(self.path, f"format {version:.0f} is newer than {FORMAT}, the newest known here; "
                                          "use the analysis scripts of the diffx that wrote it")
         if found != content:
-            raise RecordError(self.path, f'holds "{found}", a "{content}" file is wanted')
+            raise RunError(self.path, f'holds "{found}", a "{content}" file is wanted')
 
     def attr(self, name, *default):
         """A text attribute of the file."""
         if name not in self._h5.attrs:
             if default:
                 return default[0]
-            raise RecordError(self.path, f"attribute {name} is missing")
+            raise RunError(self.path, f"attribute {name} is missing")
         return _text(self._h5.attrs[name])
 
     def number(self, name, *default):
@@ -88,26 +88,29 @@ class _File:
         try:
             return float(text.strip("[]")) if isinstance(text, str) else text
         except ValueError:
-            raise RecordError(self.path, f"attribute {name} is {text!r}, a number is wanted") from None
+            raise RunError(self.path, f"attribute {name} is {text!r}, a number is wanted") from None
 
     def has(self, name):
         return name in self._h5 and isinstance(self._h5[name], h5py.Dataset)
 
+    def shape(self, name):
+        return self._h5[name].shape
+
     def array(self, name, *shape):
         """A dataset of numbers as floats; shape, where given, is demanded (None: any length)."""
         if not self.has(name):
-            raise RecordError(self.path, f"dataset {name} is missing")
+            raise RunError(self.path, f"dataset {name} is missing")
         try:
             values = self._h5[name][()]
         except OSError as e:
-            raise RecordError(self.path, f"dataset {name} cannot be read ({e})") from None
+            raise RunError(self.path, f"dataset {name} cannot be read ({e})") from None
         values = np.asarray(values)
         if values.dtype.kind not in "fiu":
-            raise RecordError(self.path, f"{name} holds no numbers")
+            raise RunError(self.path, f"{name} holds no numbers")
         if shape and (values.ndim != len(shape)
                       or any(w is not None and w != n for w, n in zip(shape, values.shape))):
             wanted = ", ".join("*" if w is None else str(w) for w in shape)
-            raise RecordError(self.path, f"{name} is ({', '.join(map(str, values.shape))}), wanted is ({wanted})")
+            raise RunError(self.path, f"{name} is ({', '.join(map(str, values.shape))}), wanted is ({wanted})")
         return values.astype(float)
 
     def describe(self):
@@ -123,6 +126,15 @@ class _File:
 
     def close(self):
         self._h5.close()
+
+
+def _xarray():
+    """The package, where it is installed; asked for late, as it is slow to come."""
+    try:
+        import xarray
+    except ImportError:
+        return None
+    return xarray
 
 
 # --- the record -----------------------------------------------------------
@@ -196,10 +208,11 @@ class Terms:
         return rows + ([(None, None, self.prior[0])] if self.prior else [])
 
 
-class Record(_File):
-    """RUN/metrics.h5."""
+class Run(_File):
+    """The record of a run: given is its folder, its metrics.h5, or a file that `diffx evaluate` wrote."""
 
-    def __init__(self, path):
+    def __init__(self, run):
+        path = record_path(run)
         super().__init__(path, "record")
         self.label = self.name = self.attr("name", "") or os.path.basename(os.path.dirname(os.path.abspath(path)))
         self.place = 0  # among the runs of a figure: gives its colour
@@ -207,7 +220,7 @@ class Record(_File):
         self.dimension = int(self.number("dimension"))
         self.timesteps = int(self.number("timesteps"))
         if self.dimension < 1 or self.timesteps < 1:
-            raise RecordError(path, f"dimension {self.dimension} and timesteps {self.timesteps} must be at least 1")
+            raise RunError(path, f"dimension {self.dimension} and timesteps {self.timesteps} must be at least 1")
         self.modality = self.attr("modality", "")
         self.scale = self.number("scale", 1.0)
         self.experiment = self.attr("experiment", "")
@@ -221,6 +234,41 @@ class Record(_File):
         elif member in BY_ROW.get(group, ()) + BY_T.get(group, ()):
             shape = (self.rows(group),) + ((self.timesteps,) if member in BY_T.get(group, ()) else ())
         return super().array(name, *shape)
+
+    def labelled(self, name, units="nats"):
+        """A dataset with its dimensions, coordinates, unit and description as xarray.DataArray, or a group ("kl") of
+        them as xarray.Dataset; where xarray is not installed the plain array, or {name: array}. units="bits" turns
+        nats into bits/dim."""
+        if isinstance(self._h5.get(name), h5py.Group):
+            members = {n: self.labelled(f"{name}/{n}", units) for n, d in self._h5[name].items() if d.dtype.kind in "fiu"}
+            return _xarray().Dataset(members) if _xarray() else members
+        values, unit = self.array(name), _text(self._h5[name].attrs.get("units", ""))
+        if unit == "nats" and units == "bits":
+            values, unit = values / self.units_factor(units), "bits/dim"
+        if not _xarray():
+            return values
+        dims = self._dimensions(name)
+        about = {"units": unit, "description": _text(self._h5[name].attrs.get("description", ""))}
+        return _xarray().DataArray(values, self._coordinates(name, dims), dims, name.rpartition("/")[2], about)
+
+    def _dimensions(self, name):
+        """step, class, t: those that the dataset has, in this order."""
+        data, member = self._h5[name], name.rpartition("/")[2]
+        names, kind, end = [f"{member}_{i}" for i in range(data.ndim)], member.partition("_")[0], data.ndim
+        if end and (member == "t" or len(data.dims[end - 1])):
+            end -= 1
+            names[end] = "t"
+        if end and kind == "class":
+            end -= 1
+            names[end] = kind
+        if end == 1 and self.has(f"{data.parent.name}/step") and len(data) == len(data.parent["step"]):
+            names[0] = "step"
+        return names
+
+    def _coordinates(self, name, dims):
+        group = name.partition("/")[0]
+        found = {"t": lambda: range(1, self.timesteps + 1), "step": lambda: self.array(f"{group}/step").astype(np.int64)}
+        return {d: (d, np.asarray(found[d]())) for d in dims if d in found}
 
     def rows(self, group):
         """How many rows a group has; 0 where it is not there."""
@@ -243,22 +291,22 @@ class Record(_File):
     def evaluation(self, step=None, units="bits"):
         """The last evaluation, or the last one made at that step, as Terms."""
         if not self.evaluations:
-            raise RecordError(self.path, "no evaluation in this record yet (evaluate.every sets how often; "
+            raise RunError(self.path, "no evaluation in this record yet (evaluate.every sets how often; "
                                          "`diffx evaluate RUN` writes a file to give here)")
         return Terms(self, "kl", self._row("kl", step, "evaluation"), units)
 
     def classes(self, step=None, units="bits"):
         """The bound of each class in the last evaluation, or the last one made at that step, as Classes."""
         if not self.evaluations:
-            raise RecordError(self.path, "no evaluation in this record yet")
+            raise RunError(self.path, "no evaluation in this record yet")
         if not self.has("kl/class_total"):
-            raise RecordError(self.path, "no bounds by class in this record: its data have no labels")
+            raise RunError(self.path, "no bounds by class in this record: its data have no labels")
         return Classes(self, self._row("kl", step, "evaluation"), units)
 
     def window(self, step=None, units="bits"):
         """The terms seen while training, in the last window that has any, or that ended at step."""
         if not self.rows("train_by_t"):
-            raise RecordError(self.path, "no window of training losses by t in this record yet")
+            raise RunError(self.path, "no window of training losses by t in this record yet")
         return Terms(self, "train_by_t", self._row("train_by_t", step, "window"), units)
 
     def _row(self, group, step, what):
@@ -269,7 +317,7 @@ class Record(_File):
         if not len(rows):
             some = [str(s) for s in np.unique(steps)]
             some = ", ".join(some if len(some) <= 8 else some[:3] + ["..."] + some[-3:])
-            raise RecordError(self.path, f"no {what} at step {step}; there are {some}", USAGE)
+            raise RunError(self.path, f"no {what} at step {step}; there are {some}", USAGE)
         return int(rows[-1])
 
     def settings(self):
@@ -315,30 +363,26 @@ class Classes:
 def record_path(run):
     """Where the record of a run is: run is its folder or the file itself."""
     if not os.path.exists(run):
-        raise RecordError(run, "no such run folder or record", IO)
+        raise RunError(run, "no such run folder or record", IO)
     if not os.path.isdir(run):
         return run
     path = os.path.join(run, "metrics.h5")
     if not os.path.exists(path):
-        raise RecordError(run, "a folder without metrics.h5: not a run, or one that has not begun", IO)
+        raise RunError(run, "a folder without metrics.h5: not a run, or one that has not begun", IO)
     return path
-
-
-def open_record(run):
-    return Record(record_path(run))
 
 
 def given_names(labels, count):
     """The names in A,B,..., one for each run; None where there are none."""
     names = labels.split(",") if labels else None
     if names and len(names) != count:
-        raise RecordError("--labels", f"{len(names)} names for {count} runs", USAGE)
+        raise RunError("--labels", f"{len(names)} names for {count} runs", USAGE)
     return names
 
 
-def open_records(runs, labels=None):
+def open_runs(runs, labels=None):
     """Records with labels that tell them apart: the name, else the folder, else the path."""
-    records = [open_record(r) for r in runs]
+    records = [Run(r) for r in runs]
     names = given_names(labels, len(records))
     if not names:
         paths = [r.folder for r in records]
@@ -373,7 +417,7 @@ class Samples(_File):
 def samples_path(run, step=None):
     """The newest sample file of a run, or the one of a step; run may be the file itself."""
     if not os.path.exists(run):
-        raise RecordError(run, "no such run folder or sample file", IO)
+        raise RunError(run, "no such run folder or sample file", IO)
     if not os.path.isdir(run):
         if os.path.basename(run) != "metrics.h5":
             return run
@@ -381,9 +425,9 @@ def samples_path(run, step=None):
     found = {int(m.group(1)): p for p in glob.glob(os.path.join(glob.escape(run), "samples", "step-*.h5"))
              if (m := re.fullmatch(r"step-(\d+)\.h5", os.path.basename(p)))}
     if not found:
-        raise RecordError(run, "no samples yet (samples/step-*.h5); `diffx sample RUN` draws some", IO)
+        raise RunError(run, "no samples yet (samples/step-*.h5); `diffx sample RUN` draws some", IO)
     if step is not None and step not in found:
-        raise RecordError(run, f"no samples of step {step}; there are {', '.join(map(str, sorted(found)))}", USAGE)
+        raise RunError(run, f"no samples of step {step}; there are {', '.join(map(str, sorted(found)))}", USAGE)
     return found[max(found) if step is None else step]
 
 
@@ -462,12 +506,12 @@ def differences(records):
 # --- the frame of every script --------------------------------------------
 
 def run_script(main):
-    """Call main(arguments); a RecordError or a failed write becomes one line and an exit status."""
+    """Call main(arguments); a RunError or a failed write becomes one line and an exit status."""
     name = os.path.basename(sys.argv[0])
     try:
         main(sys.argv[1:])
         sys.stdout.flush()
-    except RecordError as e:
+    except RunError as e:
         print(f"{name}: {e}", file=sys.stderr)
         sys.exit(e.status)
     except BrokenPipeError:
@@ -482,7 +526,7 @@ def main(arguments):
     p = argparse.ArgumentParser(description="List every dataset of a record with its shape, unit and description.")
     p.add_argument("runs", nargs="+", metavar="RUN", help="run folder or its metrics.h5")
     for run in p.parse_args(arguments).runs:
-        r = open_record(run)
+        r = Run(run)
         print(f"{r.path}: {r.name}, {r.modality}, dimension {r.dimension}, {r.timesteps} timesteps, "
               f"{r.evaluations} evaluations")
         rows = [(n, "x".join(map(str, s)) or "one", u, d) for n, s, u, d in r.describe()]

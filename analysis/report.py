@@ -12,14 +12,8 @@ import re
 
 import numpy as np
 
-import curves
-import figure
-import kl
-import points
-import rate_distortion
-import record
-from figure import UNIT_NAMES, pm
-from record import RecordError
+from diffx_analysis import RunError, curves, figure, kl, open_runs, open_samples, points, rate_distortion, record
+from diffx_analysis.figure import UNIT_NAMES, pm
 
 STYLE = """
 :root { color-scheme: light; }
@@ -108,7 +102,7 @@ def panel(draw, alt, caption, *arguments):
     return picture(fig, "svg", alt, caption)
 
 
-class Run:
+class Part:
     """What the page says about one run: its record, last evaluation and newest samples, where there are any."""
 
     def __init__(self, r, step, units):
@@ -116,9 +110,9 @@ class Run:
         self.terms = r.evaluation(step, units) if r.evaluations else None
         self.samples = None
         try:
-            self.samples = record.open_samples(r.folder)
+            self.samples = open_samples(r.folder)
             self.samples.label = r.label
-        except RecordError as e:
+        except RunError as e:
             if e.status == record.DATA:
                 raise
 
@@ -359,7 +353,7 @@ def main(arguments):
     figure.add_step(p, "evaluation")
     a = p.parse_args(arguments)
     figure.check_out(a.out, ("html", "htm"))
-    runs = [Run(r, a.step, a.units) for r in record.open_records(a.runs, a.labels)]
+    runs = [Part(r, a.step, a.units) for r in open_runs(a.runs, a.labels)]
     text = page(runs, a.units)
     with open(a.out, "w", encoding="utf-8") as f:
         f.write(text)
@@ -367,4 +361,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    record.run_script(main)
+    figure.run_script(main)

@@ -55,7 +55,7 @@ refused() {                      # refused NAME STATUS WORDS SCRIPT ARGUMENTS: o
 make_run() { run "$top/tests/make_record.py" "$dir/$1" "$2" || { say "make_record $1" 1; exit 1; }; }
 
 make_run good "--noiseless --name good"
-make_run other "--seed 2 --worse 0.4 --name other --rate 5e-4"
+make_run other "--seed 2 --worse 0.4 --name other --rate 5e-4 --classes 4"
 make_run subset "--subset 50 --examples 40 --name subset"
 make_run early "--evaluations 0 --no-samples --nan --name early"
 make_run newer "--format 2"
@@ -63,11 +63,11 @@ make_run short "--timesteps 2"
 make_run image "--modality image --dimension 12"
 g=$dir/good o=$dir/other
 
-for s in record kl curves rate_distortion points report; do
+for s in by_class curves kl points profile rate_distortion record report; do
   draw $s.py --help && grep -q '^usage:' "$dir/out"; say "$s.py --help" $?
 done
 
-drawn "kl: one run" kl.py "$g -o $dir/kl.png --dpi 100"
+drawn "kl: one run, three files" kl.py "$g -o $dir/kl.png -o $dir/one.pdf -o $dir/one.svg --dpi 100 --csv $dir/kl.csv"
 drawn "kl: closed form beside it" kl.py "$g --gaussian 1 -o $dir/exact.svg"
 cp "$dir/out" "$dir/kl.txt"
 drawn "kl: three runs, nats" kl.py "$g $o $dir/subset --units nats -o $dir/kl.pdf"
@@ -76,10 +76,11 @@ drawn "kl: an earlier evaluation" kl.py "$o --step 3125 -o $dir/kl3125.png"
 grep -q 'step 3125' "$dir/out"; say "kl: it is the one asked for" $?
 drawn "kl: terms seen in training, no evaluation needed" kl.py "$dir/early --training -o $dir/training.png"
 drawn "kl: T = 2" kl.py "$dir/short -o $dir/short.png"
-drawn "curves: two runs" curves.py "$g $o -o $dir/curves.png --dpi 100"
+drawn "curves: two runs" curves.py "$g $o -o $dir/curves.png --dpi 100 --csv $dir/curves.csv"
 drawn "curves: NaN losses, no evaluation" curves.py "$dir/early -o $dir/early.svg"
 drawn "rate_distortion: two runs" rate_distortion.py "$g $o -o $dir/rd.png --dpi 100 --csv $dir/rd.csv"
 cp "$dir/out" "$dir/rd.txt"
+drawn "by_class: one class without examples" by_class.py "$o -o $dir/classes.png --dpi 100 --csv $dir/classes.csv"
 drawn "points: samples over data" points.py "$g -o $dir/points.png --dpi 100"
 drawn "points: reverse process" points.py "$g --trajectory -o $dir/path.png --dpi 100"
 drawn "points: a sample file, two runs" points.py "$g/samples/step-00015625.h5 $o -o $dir/points.pdf"
@@ -88,7 +89,7 @@ grep -Eq 'kl/vb_stderr +5x1000 +nats' "$dir/out"; say "record: shape and unit" $
 
 holds "pictures have the size asked for" <<'END'
 import os, struct
-want = {"kl": (700, 284), "curves": (700, 540), "rd": (900, 250), "points": (350, 360), "path": (960, 180)}
+want = {"kl": (700, 284), "curves": (700, 540), "rd": (900, 250), "points": (350, 360), "path": (960, 180), "classes": (440, 280)}
 for name, size in want.items():
     data = open(f"{os.environ['dir']}/{name}.png", "rb").read()
     assert data[:8] == b"\x89PNG\r\n\x1a\n", name
@@ -96,9 +97,9 @@ for name, size in want.items():
 END
 holds "pdf and svg are what they say" <<'END'
 import os, xml.etree.ElementTree as xml
-for name in ("kl", "points"):
+for name in ("kl", "one", "points"):
     assert open(f"{os.environ['dir']}/{name}.pdf", "rb").read(5) == b"%PDF-"
-for name in ("exact", "early"):
+for name in ("exact", "early", "one"):
     assert xml.parse(f"{os.environ['dir']}/{name}.svg").getroot().tag.endswith("svg")
 END
 
@@ -143,6 +144,85 @@ for t, r in enumerate(rows, 1):
     assert abs(float(r["rate_nats"]) - 2 * log(2) * rate(t)) < 1e-7 * (1 + rate(t)), (t, r)
     assert abs(float(r["rmse"]) - rmse(t)) < 1e-7 and int(r["T-t+1"]) == T - t + 1, (t, r)
 END
+holds "kl, curves, by_class: --csv has what the formulas and the record say" <<'END'
+import csv, h5py, os
+from oracle import *
+read = lambda name: list(csv.DictReader(open(f"{os.environ['dir']}/{name}.csv")))
+rows = read("kl")
+assert [int(r["t"]) for r in rows] == list(range(1, T + 1)) and all(r["run"] == "good" and r["examples"] == "2000" for r in rows)
+for t, r in enumerate(rows[1:], 2):
+    assert abs(float(r["term_bits"]) - steps(t, t)) < 1e-8 and abs(float(r["rate_bits"]) - rate(t)) < 1e-7 * (1 + rate(t)), r
+with h5py.File(os.environ["dir"] + "/other/metrics.h5") as f:
+    rows = [r for r in read("curves") if r["run"] == "other"]
+    loss = [(int(r["step"]), float(r["value"])) for r in rows if r["quantity"] == "loss"]
+    assert [s for s, _ in loss] == f["train/step"][()].tolist() and max(abs(f["train/loss"][()] - [v for _, v in loss])) < 1e-8
+    total = [(float(r["value"]), float(r["stderr"])) for r in rows if r["quantity"] == "total_bits"]
+    assert len(total) == 5 and abs(total[4][0] - f["kl/total_bits"][4]) < 1e-7
+    assert abs(total[4][1] - f["kl/total_stderr_bits"][4]) < 1e-8
+    rows = read("classes")
+    assert [r["examples"] for r in rows] == ["0", "500", "500", "500"] and rows[0]["total_bits"] == ""
+    assert all(abs(float(rows[c]["total_bits"]) * 2 * log(2) - f["kl/class_total"][4, c]) < 1e-7 for c in (1, 2, 3))
+END
+if "$python" -c 'import xarray' 2>/dev/null; then
+  holds "record: labelled arrays, with xarray" <<END
+import xarray
+from diffx_analysis import Run
+r = Run("$g")
+vb = r.labelled("kl/vb", "bits")
+assert isinstance(vb, xarray.DataArray) and vb.dims == ("step", "t") and vb.name == "vb" and vb.attrs["units"] == "bits/dim"
+assert (vb.sel(step=3125).values == r.evaluation(3125).term).all()
+assert float(vb.sel(step=15625, t=501)) == r.evaluation().term[500]
+assert r.labelled("kl/vb").attrs["units"] == "nats" and r.labelled("process/beta").dims == ("t",)
+assert isinstance(r.labelled("kl"), xarray.Dataset)
+assert Run("$o").labelled("kl/class_total").dims == ("step", "class")
+assert float(r.labelled("train")["loss"].sel(step=300)) == r.array("train/loss")[2]
+END
+else
+  n=$((n + 1)); echo "ok $n # SKIP record: labelled arrays, with xarray: $python has none"
+fi
+holds "record: labelled arrays, without xarray" <<END
+import sys
+import numpy as np
+sys.modules["xarray"] = None             # as if it were not installed
+from diffx_analysis import Run
+r = Run("$g")
+vb, d = r.labelled("kl/vb", "bits"), r.labelled("kl")
+assert type(vb) is np.ndarray and np.array_equal(vb[-1], r.evaluation().term)
+assert type(d) is dict and type(d["vb"]) is np.ndarray and np.array_equal(d["vb"], r.array("kl/vb"))
+END
+holds "package: imports from anywhere, draws in a notebook, hides nobody's modules" <<END
+import os, sys
+where = os.path.abspath(sys.path.pop())
+os.chdir("/")
+sys.path.insert(0, where)            # at the worst place
+import matplotlib
+before = dict(matplotlib.rcParams)
+from diffx_analysis import figure, kl, open_runs
+assert matplotlib.rcParams == before, "a notebook keeps its own looks"
+import cProfile, profile
+assert hasattr(profile, "Profile") and not profile.__file__.startswith(where) and kl.__name__ == "diffx_analysis.kl"
+a, b = open_runs(["$g", "$o"])
+fig, axes = figure.panels(1, 1)
+kl.draw_terms(axes[0], [a.evaluation(), b.evaluation()])
+assert len(axes[0].lines) == 2 and axes[0].get_xscale() == "log"
+END
+# The colours as published: Okabe and Ito, "Color Universal Design", in the order there.
+holds "figures: all colours are Okabe and Ito's, or grey" <<END
+import glob, re
+published = {(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115),
+             (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)}
+from diffx_analysis import figure
+colours = [tuple(bytes.fromhex(c[1:])) for c in figure.COLOURS]
+assert set(colours) <= published and len(set(colours)) == len(colours) == len(figure.LINES)
+assert len({str(s) for s in figure.LINES[:6]}) == 6, "told apart in grey, too"
+for path in glob.glob("$top/analysis/*.py"):
+    text = open(path, encoding="utf-8").read()
+    for found in re.findall(r'"#([0-9A-Fa-f]{6})"', text):
+        colour = tuple(bytes.fromhex(found))
+        assert colour in published or len(set(colour)) == 1, (path, found)
+    named = set(re.findall(r"""(?:color|colour|facecolor|edgecolor|\bc)["']?[=:] *["']([a-z]+)["']""", text))
+    assert named <= {"black", "white", "none"}, (path, named)
+END
 holds "kl: shares of the decades, prior and negative decoder term as numbers" <<'END'
 import os, re
 from oracle import *
@@ -155,10 +235,10 @@ assert abs(float(re.search(r"prior L_T +(\S+)", text).group(1)) - prior) < 1e-9
 assert abs(float(re.search(r"decoder L_0 +(\S+)", text).group(1)) - (-4.596760605 + log2(scale))) < 1e-4
 END
 holds "record: by-t terms, settings, differences" <<END
-import sys; sys.path.insert(0, "$top/analysis")
-import numpy as np, record
+import numpy as np
+from diffx_analysis import open_runs, record
 from oracle import *
-a, b = record.open_records(["$g", "$o/metrics.h5"])
+a, b = open_runs(["$g", "$o/metrics.h5"])
 k = a.evaluation()
 assert abs(k.term[500] - 6.186605e-04) < 1e-9 and k.t[0] == 1 and k.examples == 2000 and k.weights == "averaged"
 assert abs(k.total[0] - k.decoder[0] - k.rate()[0]) < 1e-9
@@ -245,6 +325,8 @@ refused "samples are images" 5 "points are wanted" points.py "$dir/image"
 refused "a step without evaluation" 2 "no evaluation at step 7; there are 3125" kl.py "$g --step 7"
 refused "a step without samples" 2 "no samples of step 7; there are 15625" points.py "$g --step 7"
 refused "unknown ending" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/kl.xyz"
+refused "an unknown ending among several" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/a.png -o $dir/a.txt"
+refused "classes without labels" 5 "its data have no labels" by_class.py "$g"
 refused "fewer labels than runs" 2 "1 names for 2 runs" kl.py "$g $o --labels a"
 refused "folder to write to is missing" 4 "no such file or directory" kl.py "$g -o $dir/none/kl.png"
 # The same on what diffx itself writes, where it is built.
@@ -263,10 +345,9 @@ if test -x ./diffx; then
   drawn "real runs: kl of a later evaluation" kl.py "$dir/late.h5 -o $dir/real.png"
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
   holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
-import sys; sys.path.insert(0, "$top/analysis")
-import record
+from diffx_analysis import Run
 from oracle import *
-k = record.open_record("$dir/real/gaussian").evaluation()
+k = Run("$dir/real/gaussian").evaluation()
 for t in range(2, T + 1):
     assert abs(k.term[t - 1] - steps(t, t)) < 5 * k.stderr[t - 1], (t, k.term[t - 1], steps(t, t), k.stderr[t - 1])
 END

@@ -91,6 +91,8 @@ def write_kl(f, a, p, rng):
     else:
         noise = rng.normal(0, 1, (E, T))
     step = np.linspace(a.steps / max(E, 1), a.steps, E).astype(np.int64)
+    dataset(f, "kl/step", step, "step", "step of the evaluation")
+    t_scale(f, "kl", T)
     worse = a.worse + 40 * np.exp(-6 * step / a.steps)[:, None] * (0.0 if a.noiseless else 1.0)
     count = np.full((E, T), n)
     if a.subset:
@@ -104,8 +106,6 @@ def write_kl(f, a, p, rng):
     one = np.ones(E)
     decoder, total = vb[:, 0].copy(), np.nansum(vb, axis=1) + prior
     decoder[np.isnan(decoder)] = term[0]
-    dataset(f, "kl/step", step, "step", "step of the evaluation")
-    t_scale(f, "kl", T)
     both = [("vb", vb), ("vb_stderr", error), ("prior", prior * one), ("prior_stderr", 1e-6 * one),
             ("decoder", decoder), ("decoder_stderr", one * spread[0] / math.sqrt(n)),
             ("total", total), ("total_stderr", one * 1.4 * D * math.log(2) / math.sqrt(n))]
@@ -119,6 +119,12 @@ def write_kl(f, a, p, rng):
     dataset(f, "kl/count", count, "examples", "examples evaluated at this t", "kl/t")
     dataset(f, "kl/decoder_variance", v[0] * one, "1", "variance of the decoder")
     dataset(f, "kl/examples", np.full(E, n), "examples", "examples of the test split")
+    if a.classes:
+        kinds = np.arange(a.classes)
+        dataset(f, "kl/class_count", np.tile(np.where(kinds > 0, n // a.classes, 0), (E, 1)), "examples", "examples of the class")
+        cost = np.where(kinds > 0, total[:, None] + kinds - a.classes / 2, np.nan)
+        dataset(f, "kl/class_total", cost, "nats", "mean bound of the class")
+        dataset(f, "kl/class_total_stderr", np.where(kinds > 0, 0.1, np.nan) * one[:, None], "nats", "its standard error")
     dataset(f, "kl/ema", np.full(E, 1), "1", "1: averaged weights")
 
 
@@ -192,6 +198,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("out", help="run folder to make")
     for name, kind, value in (("name", str, "points"), ("modality", str, "points"), ("content", str, "record"),
+                              ("classes", int, 0),
                               ("format", int, 1), ("dimension", int, 2), ("timesteps", int, 1000),
                               ("steps", int, 15625), ("evaluations", int, 5), ("examples", int, 2000),
                               ("subset", int, 0), ("seed", int, 1), ("scale", float, 2.5),
