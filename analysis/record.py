@@ -157,7 +157,7 @@ class Terms:
     def __init__(self, record, group, row, units):
         f, T = record.units_factor(units), record.timesteps
         kl = group == "kl"
-        self.record, self.units = record, units
+        self.record, self.units, self._row = record, units, row if kl else None
         self.step = int(record.array(f"{group}/step")[row])
         self.t = np.arange(1, T + 1)
         self.term = record.array("kl/vb" if kl else "train_by_t/kl")[row] / f
@@ -175,6 +175,14 @@ class Terms:
     def missing(self):
         """How many KL terms no example was evaluated at."""
         return int(np.isnan(self.term[1:]).sum())
+
+    def by_example(self):
+        """The results of the single examples as Examples; None where the file holds none of this evaluation."""
+        r, row = self.record, self._row
+        if row is None or not r.has("kl/example_total"):
+            return None
+        one = r.shape("kl/example_total")[0] != r.evaluations      # not a row per evaluation: of the last
+        return None if one and row + 1 < r.evaluations else Examples(r, row, self.units)
 
     def filled(self):
         """The terms, those not evaluated interpolated between their neighbours (straight in
@@ -235,6 +243,12 @@ class Run(_File):
             shape = (self.rows(group),) + ((self.timesteps,) if member in BY_T.get(group, ()) else ())
         return super().array(name, *shape)
 
+    def of_evaluation(self, name, row, *shape):
+        """A dataset of the group kl that has the shape itself, or has it for each evaluation."""
+        if self.has(name) and len(self.shape(name)) == len(shape) + 1:
+            return self.array(name, self.evaluations, *shape)[row]
+        return self.array(name, *shape)
+
     def labelled(self, name, units="nats"):
         """A dataset with its dimensions, coordinates, unit and description as xarray.DataArray, or a group ("kl") of
         them as xarray.Dataset; where xarray is not installed the plain array, or {name: array}. units="bits" turns
@@ -252,13 +266,13 @@ class Run(_File):
         return _xarray().DataArray(values, self._coordinates(name, dims), dims, name.rpartition("/")[2], about)
 
     def _dimensions(self, name):
-        """step, class, t: those that the dataset has, in this order."""
+        """step, example or class, t: those that the dataset has, in this order."""
         data, member = self._h5[name], name.rpartition("/")[2]
         names, kind, end = [f"{member}_{i}" for i in range(data.ndim)], member.partition("_")[0], data.ndim
-        if end and (member == "t" or len(data.dims[end - 1])):
+        if end and (member in ("t", "example_vb") or len(data.dims[end - 1])):
             end -= 1
             names[end] = "t"
-        if end and kind == "class":
+        if end and kind in ("example", "class"):
             end -= 1
             names[end] = kind
         if end == 1 and self.has(f"{data.parent.name}/step") and len(data) == len(data.parent["step"]):
@@ -267,7 +281,8 @@ class Run(_File):
 
     def _coordinates(self, name, dims):
         group = name.partition("/")[0]
-        found = {"t": lambda: range(1, self.timesteps + 1), "step": lambda: self.array(f"{group}/step").astype(np.int64)}
+        found = {"t": lambda: range(1, self.timesteps + 1), "step": lambda: self.array(f"{group}/step").astype(np.int64),
+                 "example": lambda: self.of_evaluation("kl/example_row", -1, None).astype(np.int64)}
         return {d: (d, np.asarray(found[d]())) for d in dims if d in found}
 
     def rows(self, group):
@@ -358,6 +373,18 @@ class Classes:
         n = len(self.count)
         self.total, self.stderr = (r.array(f"kl/class_total{s}", r.evaluations, n)[row] / f for s in ("", "_stderr"))
         self.whole = r.total("total", units, row)
+
+
+class Examples:
+    """One evaluation by example: row (n,) in the test split, total (n,), vb (n, T) or None; NaN where not evaluated."""
+
+    def __init__(self, r, row, units):
+        f = r.units_factor(units)
+        self.row = r.of_evaluation("kl/example_row", row, None).astype(np.int64)
+        if len(np.unique(self.row)) < len(self.row):
+            raise RunError(r.path, "kl/example_row names a row twice")
+        self.total = r.of_evaluation("kl/example_total", row, len(self.row)) / f
+        self.vb = (r.of_evaluation("kl/example_vb", row, len(self.row), r.timesteps) / f if r.has("kl/example_vb") else None)
 
 
 def record_path(run):

@@ -61,9 +61,14 @@ make_run early "--evaluations 0 --no-samples --nan --name early"
 make_run newer "--format 2"
 make_run short "--timesteps 2"
 make_run image "--modality image --dimension 12"
+make_run paired "--each vb --evaluations 1 --examples 300 --name paired"
+make_run worse "--each stacked --evaluations 1 --examples 300 --seed 2 --worse 0.05 --first-row 100 --name worse"
+make_run totals "--each total --evaluations 1 --examples 300 --seed 3 --name totals"
+make_run foreign "--each vb --evaluations 1 --examples 9 --hash 0123456789abcdef --name foreign"
+make_run apart "--each total --evaluations 1 --examples 9 --first-row 1000 --name apart"
 g=$dir/good o=$dir/other
 
-for s in by_class curves kl points profile rate_distortion record report; do
+for s in bits by_class curves difference kl points profile rate_distortion record report; do
   draw $s.py --help && grep -q '^usage:' "$dir/out"; say "$s.py --help" $?
 done
 
@@ -80,7 +85,17 @@ drawn "curves: two runs" curves.py "$g $o -o $dir/curves.png --dpi 100 --csv $di
 drawn "curves: NaN losses, no evaluation" curves.py "$dir/early -o $dir/early.svg"
 drawn "rate_distortion: two runs" rate_distortion.py "$g $o -o $dir/rd.png --dpi 100 --csv $dir/rd.csv"
 cp "$dir/out" "$dir/rd.txt"
+drawn "bits: two runs" bits.py "$g $dir/paired -o $dir/bits.png --dpi 100 --csv $dir/bits.csv"
+drawn "bits: terms not evaluated, nats" bits.py "$dir/subset -o $dir/subset.pdf --units nats"
 drawn "by_class: one class without examples" by_class.py "$o -o $dir/classes.png --dpi 100 --csv $dir/classes.csv"
+drawn "difference: paired" difference.py "$dir/paired $dir/worse -o $dir/difference.png --dpi 100 --csv $dir/difference.csv"
+grep -q 'worse - paired: .* (paired over 200 examples)' "$dir/out"; say "difference: over the rows of both" $?
+drawn "difference: totals paired, terms not, and nothing paired" difference.py \
+  "$dir/paired $dir/totals $g -o $dir/wide.pdf --csv $dir/wide.csv"
+grep -q 'totals - paired: .* (paired over 300 examples)' "$dir/out" && grep -q 'kl/example_vb is not in both files' "$dir/out" &&
+  grep -q 'good - paired: .* (not paired, so wide: no results of single examples.* in good)' "$dir/out"
+say "difference: says what is wide" $?
+drawn "difference: other T" difference.py "$g $dir/short -o $dir/short.svg"
 drawn "points: samples over data" points.py "$g -o $dir/points.png --dpi 100"
 drawn "points: reverse process" points.py "$g --trajectory -o $dir/path.png --dpi 100"
 drawn "points: a sample file, two runs" points.py "$g/samples/step-00015625.h5 $o -o $dir/points.pdf"
@@ -89,7 +104,8 @@ grep -Eq 'kl/vb_stderr +5x1000 +nats' "$dir/out"; say "record: shape and unit" $
 
 holds "pictures have the size asked for" <<'END'
 import os, struct
-want = {"kl": (700, 284), "curves": (700, 540), "rd": (900, 250), "points": (350, 360), "path": (960, 180), "classes": (440, 280)}
+want = {"kl": (700, 284), "curves": (700, 540), "rd": (900, 250), "points": (350, 360), "path": (960, 180),
+        "bits": (700, 270), "classes": (440, 280), "difference": (700, 284)}
 for name, size in want.items():
     data = open(f"{os.environ['dir']}/{name}.png", "rb").read()
     assert data[:8] == b"\x89PNG\r\n\x1a\n", name
@@ -97,9 +113,9 @@ for name, size in want.items():
 END
 holds "pdf and svg are what they say" <<'END'
 import os, xml.etree.ElementTree as xml
-for name in ("kl", "one", "points"):
+for name in ("kl", "one", "points", "subset", "wide"):
     assert open(f"{os.environ['dir']}/{name}.pdf", "rb").read(5) == b"%PDF-"
-for name in ("exact", "early", "one"):
+for name in ("exact", "early", "one", "short"):
     assert xml.parse(f"{os.environ['dir']}/{name}.svg").getroot().tag.endswith("svg")
 END
 
@@ -144,7 +160,7 @@ for t, r in enumerate(rows, 1):
     assert abs(float(r["rate_nats"]) - 2 * log(2) * rate(t)) < 1e-7 * (1 + rate(t)), (t, r)
     assert abs(float(r["rmse"]) - rmse(t)) < 1e-7 and int(r["T-t+1"]) == T - t + 1, (t, r)
 END
-holds "kl, curves, by_class: --csv has what the formulas and the record say" <<'END'
+holds "kl, bits, curves, by_class: --csv has what the formulas and the record say" <<'END'
 import csv, h5py, os
 from oracle import *
 read = lambda name: list(csv.DictReader(open(f"{os.environ['dir']}/{name}.csv")))
@@ -152,6 +168,14 @@ rows = read("kl")
 assert [int(r["t"]) for r in rows] == list(range(1, T + 1)) and all(r["run"] == "good" and r["examples"] == "2000" for r in rows)
 for t, r in enumerate(rows[1:], 2):
     assert abs(float(r["term_bits"]) - steps(t, t)) < 1e-8 and abs(float(r["rate_bits"]) - rate(t)) < 1e-7 * (1 + rate(t)), r
+rows = [r for r in read("bits") if r["run"] == "good"]
+for t, r in enumerate(rows[1:], 2):
+    assert abs(float(r["running_bits"]) - rate(t)) < 1e-7 * (1 + rate(t)) and r["running_stderr_bits"] == "", r
+assert abs(float(rows[0]["running_bits"]) - (2.047095585 + log2(scale))) < 1e-4, rows[0]
+with h5py.File(os.environ["dir"] + "/paired/metrics.h5") as f:        # here with an error: that of the sums of each example
+    of_each = f["kl/example_vb"][:, 499:].sum(axis=1) / (2 * log(2))
+    r = [r for r in read("bits") if r["run"] == "paired"][499]
+    assert abs(float(r["running_stderr_bits"]) / (of_each.std(ddof=1) / sqrt(300)) - 1) < 1e-7, r
 with h5py.File(os.environ["dir"] + "/other/metrics.h5") as f:
     rows = [r for r in read("curves") if r["run"] == "other"]
     loss = [(int(r["step"]), float(r["value"])) for r in rows if r["quantity"] == "loss"]
@@ -163,17 +187,53 @@ with h5py.File(os.environ["dir"] + "/other/metrics.h5") as f:
     assert [r["examples"] for r in rows] == ["0", "500", "500", "500"] and rows[0]["total_bits"] == ""
     assert all(abs(float(rows[c]["total_bits"]) * 2 * log(2) - f["kl/class_total"][4, c]) < 1e-7 for c in (1, 2, 3))
 END
+# Equal rows share what they cost: --worse 0.05 makes each KL term dearer by a twentieth, whatever the example.
+holds "difference: by hand, the truth, the gain of pairs" <<'END'
+import csv, h5py, math, os, statistics
+from oracle import *
+def read(name):
+    with h5py.File(f"{os.environ['dir']}/{name}/metrics.h5") as f:
+        last = lambda d: d[0] if len(d) == 1 else d[()]
+        rows = f["kl/example_row"][()].tolist()
+        return ({r: v for r, v in zip(rows, last(f["kl/example_total"]))}, {r: v for r, v in zip(rows, last(f["kl/example_vb"]))},
+                f["kl/total_stderr_bits"][0])
+(a, a_vb, a_error), (b, b_vb, b_error) = read("paired"), read("worse")
+both, bits = sorted(set(a) & set(b)), 2 * log(2)
+assert both == list(range(100, 300)) and list(a) != sorted(a)
+def by_hand(d):
+    return statistics.fmean(d) / bits, statistics.stdev(d) / sqrt(len(d)) / bits
+rows = {r["t"]: r for r in csv.DictReader(open(os.environ["dir"] + "/difference.csv"))}
+def agree(r, names, pair, count="200"):
+    for name, value in zip(names, pair):
+        assert abs(float(r[name + "_bits"]) - value) < 2e-8 * (1 + abs(value)), (name, r, pair)
+    assert r["pairs"] == count and r["run"] == "worse" and r["reference"] == "paired", r
+total = by_hand([b[r] - a[r] for r in both])
+agree(rows["total"], ("difference", "stderr"), total)
+for t in (1, 2, 17, 500, 1000):
+    agree(rows[str(t)], ("difference", "stderr"), by_hand([b_vb[r][t - 1] - a_vb[r][t - 1] for r in both]))
+    agree(rows[str(t)], ("running", "running_stderr"), by_hand([b_vb[r][t - 1:].sum() - a_vb[r][t - 1:].sum() for r in both]))
+truth = 0.05 * steps(2, T)
+assert abs(total[0] - truth) < 4 * total[1] and 5 * total[1] < math.hypot(a_error, b_error), (total, truth, a_error, b_error)
+wide = [r for r in csv.DictReader(open(os.environ["dir"] + "/wide.csv")) if r["run"] == "good"]
+with h5py.File(os.environ["dir"] + "/good/metrics.h5") as f:
+    assert abs(float(wide[0]["stderr_bits"]) - math.hypot(a_error, f["kl/total_stderr_bits"][4])) < 1e-8
+    assert wide[0]["pairs"] == "0"
+END
 if "$python" -c 'import xarray' 2>/dev/null; then
   holds "record: labelled arrays, with xarray" <<END
 import xarray
 from diffx_analysis import Run
-r = Run("$g")
+r, each = Run("$g"), Run("$dir/worse")
 vb = r.labelled("kl/vb", "bits")
 assert isinstance(vb, xarray.DataArray) and vb.dims == ("step", "t") and vb.name == "vb" and vb.attrs["units"] == "bits/dim"
 assert (vb.sel(step=3125).values == r.evaluation(3125).term).all()
 assert float(vb.sel(step=15625, t=501)) == r.evaluation().term[500]
 assert r.labelled("kl/vb").attrs["units"] == "nats" and r.labelled("process/beta").dims == ("t",)
-assert isinstance(r.labelled("kl"), xarray.Dataset)
+d = each.labelled("kl")
+assert isinstance(d, xarray.Dataset)
+assert d["example_vb"].dims == ("step", "example", "t") and d["example_row"].dims == ("example",)
+row = d["example_row"].values[7]
+assert float(d["example_total"].sel(example=row).squeeze()) == each.array("kl/example_total")[0, 7]
 assert Run("$o").labelled("kl/class_total").dims == ("step", "class")
 assert float(r.labelled("train")["loss"].sel(step=300)) == r.array("train/loss")[2]
 END
@@ -197,14 +257,15 @@ os.chdir("/")
 sys.path.insert(0, where)            # at the worst place
 import matplotlib
 before = dict(matplotlib.rcParams)
-from diffx_analysis import figure, kl, open_runs
+from diffx_analysis import Run, bits, difference, figure, kl, open_runs
 assert matplotlib.rcParams == before, "a notebook keeps its own looks"
 import cProfile, profile
 assert hasattr(profile, "Profile") and not profile.__file__.startswith(where) and kl.__name__ == "diffx_analysis.kl"
-a, b = open_runs(["$g", "$o"])
-fig, axes = figure.panels(1, 1)
+a, b = open_runs(["$dir/paired", "$dir/worse"])
+fig, axes = figure.panels(1, 2)
 kl.draw_terms(axes[0], [a.evaluation(), b.evaluation()])
-assert len(axes[0].lines) == 2 and axes[0].get_xscale() == "log"
+difference.draw_terms(axes[1], difference.differences([a.evaluation(), b.evaluation()]))
+assert len(axes[0].lines) == 2 and axes[1].get_xscale() == "log"
 END
 # The colours as published: Okabe and Ito, "Color Universal Design", in the order there.
 holds "figures: all colours are Okabe and Ito's, or grey" <<END
@@ -326,7 +387,10 @@ refused "a step without evaluation" 2 "no evaluation at step 7; there are 3125" 
 refused "a step without samples" 2 "no samples of step 7; there are 15625" points.py "$g --step 7"
 refused "unknown ending" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/kl.xyz"
 refused "an unknown ending among several" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/a.png -o $dir/a.txt"
+refused "difference of other data" 5 "was made on other data (dataset_hash 01234567" difference.py "$dir/paired $dir/foreign"
+refused "difference without common rows" 5 "has 0 of its 9 examples in common" difference.py "$dir/paired $dir/apart"
 refused "classes without labels" 5 "its data have no labels" by_class.py "$g"
+draw difference.py "$g"; test $? -eq 2 && grep -q 'at least two runs' "$dir/err"; say "refused: difference of one run" $?
 refused "fewer labels than runs" 2 "1 names for 2 runs" kl.py "$g $o --labels a"
 refused "folder to write to is missing" 4 "no such file or directory" kl.py "$g -o $dir/none/kl.png"
 # The same on what diffx itself writes, where it is built.
@@ -343,6 +407,7 @@ if test -x ./diffx; then
   drawn "real runs: report" report.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.html"
   ./diffx evaluate "$dir/real/smoke" -o "$dir/late.h5" >"$dir/err" 2>&1; say "diffx evaluate" $?
   drawn "real runs: kl of a later evaluation" kl.py "$dir/late.h5 -o $dir/real.png"
+  drawn "real runs: bits" bits.py "$dir/late.h5 -o $dir/real.png"
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
   holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
 from diffx_analysis import Run

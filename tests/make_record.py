@@ -83,6 +83,21 @@ def write_windows(f, a, term, rng):
         dataset(f, f"train_by_t/{name}", data, units, name, "train_by_t/t")
 
 
+def write_examples(f, a, term, spread, prior, rng):
+    """The results of single examples, as `diffx evaluate` keeps them: rows first_row.. in some order. How hard a row is
+    does not depend on --seed, so runs have it in common; a tenth of the spread is their own."""
+    n, T = a.examples, a.timesteps
+    row = a.first_row + rng.permutation(n)
+    common = np.stack([np.random.default_rng(10000 + r).normal(0, 1, T) for r in row])
+    vb = term + spread * (common + 0.1 * rng.normal(0, 1, (n, T)))
+    dataset(f, "kl/example_row", row, "1", "row of the test split")
+    total = prior + vb.sum(axis=1)
+    dataset(f, "kl/example_total", total[None] if a.each == "stacked" else total, "nats", "bound of the example")
+    if a.each != "total":
+        dataset(f, "kl/example_vb", vb[None] if a.each == "stacked" else vb, "nats", "its terms", "kl/t")
+    return vb.mean(axis=0), vb.std(axis=0, ddof=1) / math.sqrt(n), total.std(ddof=1) / math.sqrt(n)
+
+
 def write_kl(f, a, p, rng):
     D, T, E, n = a.dimension, a.timesteps, a.evaluations, a.examples
     term, spread, prior, v = closed_form(p, D, a.variance, a.scale)
@@ -103,12 +118,15 @@ def write_kl(f, a, p, rng):
     vb = np.where(np.arange(T) > 0, np.abs(vb), vb)
     error = np.where(count > 1, spread * gain / root, np.nan)
     vb = np.where(count > 0, vb, np.nan)
+    if a.each:
+        vb, error, each = write_examples(f, a, term * gain[-1], spread * gain[-1], prior, rng)
+        vb, error = np.tile(vb, (E, 1)), np.tile(error, (E, 1))
     one = np.ones(E)
     decoder, total = vb[:, 0].copy(), np.nansum(vb, axis=1) + prior
     decoder[np.isnan(decoder)] = term[0]
     both = [("vb", vb), ("vb_stderr", error), ("prior", prior * one), ("prior_stderr", 1e-6 * one),
             ("decoder", decoder), ("decoder_stderr", one * spread[0] / math.sqrt(n)),
-            ("total", total), ("total_stderr", one * 1.4 * D * math.log(2) / math.sqrt(n))]
+            ("total", total), ("total_stderr", one * (each if a.each else 1.4 * D * math.log(2) / math.sqrt(n)))]
     for name, data in both:
         scale = "kl/t" if name.startswith("vb") else None
         dataset(f, f"kl/{name}", data, "nats", name, scale)
@@ -134,7 +152,7 @@ def write_record(a, rng):
         head(f, a.content, a)
         f.attrs["dimension"], f.attrs["timesteps"] = np.int64(a.dimension), np.int64(T)
         f.attrs["shift"], f.attrs["scale"] = 0.0, a.scale
-        f.attrs["examples_per_step"], f.attrs["dataset_hash"] = np.int64(64), "9f2c4b7d5e6a8013"
+        f.attrs["examples_per_step"], f.attrs["dataset_hash"] = np.int64(64), a.hash
         f.attrs["experiment"] = EXPERIMENT.format(name=a.name, T=T, rate=a.rate, steps=a.steps)
         write_train(f, a, rng)
         write_windows(f, a, closed_form(p, a.dimension, a.variance, a.scale)[0], rng)
@@ -198,7 +216,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("out", help="run folder to make")
     for name, kind, value in (("name", str, "points"), ("modality", str, "points"), ("content", str, "record"),
-                              ("classes", int, 0),
+                              ("each", str, ""), ("hash", str, "9f2c4b7d5e6a8013"), ("first-row", int, 0), ("classes", int, 0),
                               ("format", int, 1), ("dimension", int, 2), ("timesteps", int, 1000),
                               ("steps", int, 15625), ("evaluations", int, 5), ("examples", int, 2000),
                               ("subset", int, 0), ("seed", int, 1), ("scale", float, 2.5),
