@@ -68,7 +68,7 @@ make_run foreign "--each vb --evaluations 1 --examples 9 --hash 0123456789abcdef
 make_run apart "--each total --evaluations 1 --examples 9 --first-row 1000 --name apart"
 g=$dir/good o=$dir/other
 
-for s in bits by_class curves difference kl points profile rate_distortion record report; do
+for s in bits by_class curves difference kl points profile rate_distortion record report schedule; do
   draw $s.py --help && grep -q '^usage:' "$dir/out"; say "$s.py --help" $?
 done
 
@@ -88,6 +88,8 @@ cp "$dir/out" "$dir/rd.txt"
 drawn "bits: two runs" bits.py "$g $dir/paired -o $dir/bits.png --dpi 100 --csv $dir/bits.csv"
 drawn "bits: terms not evaluated, nats" bits.py "$dir/subset -o $dir/subset.pdf --units nats"
 drawn "by_class: one class without examples" by_class.py "$o -o $dir/classes.png --dpi 100 --csv $dir/classes.csv"
+drawn "schedule: one run" schedule.py "$g -o $dir/schedule.png --dpi 100 --csv $dir/schedule.csv"
+drawn "schedule: other T" schedule.py "$g $dir/short -o $dir/schedules.svg"
 drawn "difference: paired" difference.py "$dir/paired $dir/worse -o $dir/difference.png --dpi 100 --csv $dir/difference.csv"
 grep -q 'worse - paired: .* (paired over 200 examples)' "$dir/out"; say "difference: over the rows of both" $?
 drawn "difference: totals paired, terms not, and nothing paired" difference.py \
@@ -105,7 +107,7 @@ grep -Eq 'kl/vb_stderr +5x1000 +nats' "$dir/out"; say "record: shape and unit" $
 holds "pictures have the size asked for" <<'END'
 import os, struct
 want = {"kl": (700, 284), "curves": (700, 540), "rd": (900, 250), "points": (350, 360), "path": (960, 180),
-        "bits": (700, 270), "classes": (440, 280), "difference": (700, 284)}
+        "bits": (700, 270), "classes": (440, 280), "schedule": (700, 540), "difference": (700, 284)}
 for name, size in want.items():
     data = open(f"{os.environ['dir']}/{name}.png", "rb").read()
     assert data[:8] == b"\x89PNG\r\n\x1a\n", name
@@ -115,7 +117,7 @@ holds "pdf and svg are what they say" <<'END'
 import os, xml.etree.ElementTree as xml
 for name in ("kl", "one", "points", "subset", "wide"):
     assert open(f"{os.environ['dir']}/{name}.pdf", "rb").read(5) == b"%PDF-"
-for name in ("exact", "early", "one", "short"):
+for name in ("exact", "early", "one", "schedules", "short"):
     assert xml.parse(f"{os.environ['dir']}/{name}.svg").getroot().tag.endswith("svg")
 END
 
@@ -186,6 +188,23 @@ with h5py.File(os.environ["dir"] + "/other/metrics.h5") as f:
     rows = read("classes")
     assert [r["examples"] for r in rows] == ["0", "500", "500", "500"] and rows[0]["total_bits"] == ""
     assert all(abs(float(rows[c]["total_bits"]) * 2 * log(2) - f["kl/class_total"][4, c]) < 1e-7 for c in (1, 2, 3))
+END
+# alpha_bar, beta~: as other programs compute them for DDPM's schedule. Where p has the variance of q, a squared error of x_0
+# costs c^2 / (2 beta~) with the c that multiplies x_0 in the mean of q (DDPM, eq. 7): the weight, written without SNR.
+holds "schedule: --csv has the published numbers, SNR and weights" <<'END'
+import csv, os
+from oracle import *
+rows = list(csv.DictReader(open(os.environ["dir"] + "/schedule.csv")))
+rows = [{k: float(v) if v and k != "run" else v for k, v in r.items()} for r in rows]
+assert len(rows) == T and rows[0]["beta"] == 1e-4 and rows[-1]["beta"] == 0.02 and rows[0]["weight"] == ""
+near = lambda a, b: abs(a / b - 1) < 1e-8
+assert near(rows[-1]["alpha_bar"], 4.03582976537568e-05) and near(rows[500]["alpha_bar"], .0777966583650239)
+assert near(rows[1]["posterior_variance"], 5.45318766130219e-05)
+for t, r in enumerate(rows, 1):
+    assert abs(r["snr"] * (1 - abar[t]) / abar[t] - 1) < 1e-6 and (t == 1 or r["variance"] == r["beta"]), (t, r)
+    if t > 1:
+        c = sqrt(abar[t - 1]) * r["beta"] / (1 - abar[t])
+        assert abs(r["weight"] * 2 * r["posterior_variance"] / c ** 2 - 1) < 1e-6, (t, r)
 END
 # Equal rows share what they cost: --worse 0.05 makes each KL term dearer by a twentieth, whatever the example.
 holds "difference: by hand, the truth, the gain of pairs" <<'END'
@@ -407,6 +426,7 @@ if test -x ./diffx; then
   drawn "real runs: report" report.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.html"
   ./diffx evaluate "$dir/real/smoke" -o "$dir/late.h5" >"$dir/err" 2>&1; say "diffx evaluate" $?
   drawn "real runs: kl of a later evaluation" kl.py "$dir/late.h5 -o $dir/real.png"
+  drawn "real runs: schedule" schedule.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
   drawn "real runs: bits" bits.py "$dir/late.h5 -o $dir/real.png"
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
   holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
