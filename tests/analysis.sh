@@ -68,7 +68,7 @@ make_run foreign "--each vb --evaluations 1 --examples 9 --hash 0123456789abcdef
 make_run apart "--each total --evaluations 1 --examples 9 --first-row 1000 --name apart"
 g=$dir/good o=$dir/other
 
-for s in bits by_class curves difference kl points profile rate_distortion record report schedule; do
+for s in bits by_class curves difference kl points profile rate_distortion record report schedule tensorboard; do
   draw $s.py --help && grep -q '^usage:' "$dir/out"; say "$s.py --help" $?
 done
 
@@ -303,6 +303,36 @@ for path in glob.glob("$top/analysis/*.py"):
     named = set(re.findall(r"""(?:color|colour|facecolor|edgecolor|\bc)["']?[=:] *["']([a-z]+)["']""", text))
     assert named <= {"black", "white", "none"}, (path, named)
 END
+if "$python" -c 'from tensorboard.summary.writer.event_file_writer import EventFileWriter' 2>/dev/null; then
+  draw tensorboard.py "$g $o -o $dir/events"; draw tensorboard.py "$g $o -o $dir/events"
+  say "tensorboard: two runs, written again" $?
+  holds "tensorboard: its own reader finds the numbers of the record" <<'END'
+import h5py, os
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+for run in ("good", "other"):
+    found = EventAccumulator(f"{os.environ['dir']}/events/{run}", size_guidance={"scalars": 0})
+    found.Reload()
+    with h5py.File(f"{os.environ['dir']}/{run}/metrics.h5") as f:
+        for tag, name in (("train/loss", "train/loss"), ("train/grad_norm", "train/grad_norm"),
+                                ("train/rate", "train/rate"), ("bound/total_bits_per_dim", "kl/total_bits"),
+                                ("bound/total_stderr_bits_per_dim", "kl/total_stderr_bits")):
+            events = found.Scalars(tag)
+            assert [e.step for e in events] == f[name.split("/")[0] + "/step"][()].tolist(), tag
+            assert all(abs(e.value - v) <= 1e-6 * abs(v) for e, v in zip(events, f[name][()])), tag
+        assert found.Scalars("train/loss")[0].wall_time == 1.7e9 + f["timing/seconds"][0]
+END
+else
+  n=$((n + 1)); echo "ok $n # SKIP tensorboard: $python has no package of this name"
+fi
+cat >"$dir/without.py" <<END
+import runpy, sys
+sys.modules["tensorboard"] = None        # as if it were not installed
+sys.path.insert(0, "$top/analysis")
+runpy.run_path("$top/analysis/tensorboard.py", run_name="__main__")
+END
+run "$dir/without.py" "$g -o $dir/none"
+test $? -eq 4 && test "$(wc -l <"$dir/err")" -eq 1 && grep -q 'pip install tensorboard' "$dir/err"
+say "tensorboard: not installed, one line" $?
 holds "kl: shares of the decades, prior and negative decoder term as numbers" <<'END'
 import os, re
 from oracle import *
