@@ -12,7 +12,8 @@ import re
 
 import numpy as np
 
-from diffx_analysis import RunError, curves, figure, kl, open_runs, open_samples, points, rate_distortion, record
+from diffx_analysis import (RunError, bits, by_class, curves, difference, figure, kl, open_runs, open_samples, points,
+                            rate_distortion, record, schedule)
 from diffx_analysis.figure import UNIT_NAMES, pm
 
 STYLE = """
@@ -39,6 +40,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 tr.main td, tr.main th { font-weight: 700; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1.2rem;
   margin: 1rem 0; }
+.three { grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
 figure { margin: 0; }
 figure img { width: 100%; max-width: 34rem; height: auto; display: block; }
 figcaption { font-size: .86rem; color: #444; max-width: 34rem; }
@@ -96,6 +98,11 @@ def embed(data, mime, alt, caption, size=None):
             f"<figcaption>{rich(caption)}</figcaption></figure>")
 
 
+def figures(pictures):
+    """Side by side where there is room, two or three in a row."""
+    return f'<div class="figures{" three" if len(pictures) % 3 == 0 else ""}">{"".join(pictures)}</div>'
+
+
 def panel(draw, alt, caption, *arguments):
     fig, axes = figure.panels(1, 1, (4.2, 3.1))
     draw(axes[0], *arguments)
@@ -108,6 +115,7 @@ class Part:
     def __init__(self, r, step, units):
         self.record, self.label = r, r.label
         self.terms = r.evaluation(step, units) if r.evaluations else None
+        self.classes = r.classes(step, units) if r.evaluations and r.has("kl/class_total") else None
         self.samples = None
         try:
             self.samples = open_samples(r.folder)
@@ -121,6 +129,8 @@ class Part:
         found = sorted(glob.glob(os.path.join(glob.escape(self.record.folder), "samples", "step-*.png")))
         return found[-1] if found else None
 
+
+CLASSES = "Mean bound of the examples of each class with its standard error; the line is the mean of all."
 
 # --- the sections ---------------------------------------------------------
 
@@ -202,13 +212,14 @@ def training(runs, units):
               "Norm of the gradient before clipping.", records),
         panel(curves.draw_rate, f"Learning rate over the steps of {names}.", "Learning rate.", records)]
     return ('<h2 id="training">Training</h2>' + table(["train split"] + [r.label for r in records], rows)
-            + f'<div class="figures">{"".join(pictures)}</div>')
+            + figures(pictures))
 
 
-def bits(terms, units):
+def where_bits_go(terms, units):
     unit = UNIT_NAMES[units]
     alt = "; ".join(f"{k.record.label}: {pm(k.term[1])} at t = 2, {pm(k.term[-1])} at t = {len(k.t)}"
                     for k in terms if len(k.t) > 1)
+    rows_of_bits = [bits.Bits(k) for k in terms]
     shares = [k.shares() for k in terms]
     keys = list(dict.fromkeys((first, last) for s in shares for first, last, _ in s))
     keys.sort(key=lambda k: (k[0] is None, k))
@@ -219,13 +230,58 @@ def bits(terms, units):
             whole, value = sum(v for _, _, v in s) or 1.0, dict(((a, b), v) for a, b, v in s).get(key)
             cells.append("–" if value is None else f"{pm(value)} ({100 * value / whole:.1f} %)")
         rows.append(("prior L_T" if key[0] is None else f"t = {key[0]} … {key[1]}", cells))
-    return ('<h2 id="bits">Where the bits go</h2><div class="figures">'
-            + panel(kl.draw_terms, f"KL term per timestep in {unit}, both axes logarithmic. {alt}.",
-                    "L_{t−1}: the KL divergence of the step from t to t − 1. The decoder term L_0 may be negative and "
-                    "stands in the table of results.", terms)
-            + panel(kl.draw_running_sum, f"Sum of the prior and the KL terms from T down to t, in {unit}.",
-                    "What the reverse process has cost when it has come down to t.", terms)
-            + "</div>" + table([f"KL terms [{unit}]"] + [k.record.label for k in terms], rows))
+    pictures = [
+        panel(kl.draw_terms, f"KL term per timestep in {unit}, both axes logarithmic. {alt}.",
+              "L_{t−1}: the KL divergence of the step from t to t − 1. The decoder term L_0 may be negative and "
+              "stands in the table of results.", terms),
+        panel(bits.draw_density, f"t times the KL term over the logarithm of t, in {unit}.",
+              "The same terms times t: over the logarithm of t equal areas are equal bits.", rows_of_bits),
+        panel(bits.draw_running, f"Sum of the prior, the KL terms and at t = 1 the decoder term, from T down to t, in {unit}.",
+              "What the bound has come to on the way down to t; at t = 1 it is complete, drawn with its standard error.",
+              rows_of_bits)]
+    return ('<h2 id="bits">Where the bits go</h2>' + figures(pictures)
+            + table([f"KL terms [{unit}]"] + [k.record.label for k in terms], rows))
+
+
+def differences(terms, units):
+    """Of each run against the first, and why there is none where there is none."""
+    found, refused = [], []
+    for k in terms[1:]:
+        try:
+            found.append(difference.Difference(k, terms[0]))
+        except RunError as e:
+            refused.append(f"<p>{esc(e)}</p>")
+    parts = ['<h2 id="difference">Differences</h2>']
+    if found:
+        rows = [(d.name, [pm(*d.total), d.words()]) for d in found]
+        parts.append(table([f"bound on −log p(x_0) [{UNIT_NAMES[units]}]", "difference", "standard error"], rows, number=False))
+        parts.append(figures([
+            panel(difference.draw_terms, "t times the difference of the KL terms over the logarithm of t.",
+                  "Where the difference comes from: over the logarithm of t equal areas are equal bits.", found),
+            panel(difference.draw_running, "Sum of the differences from T down to t.",
+                  "What the difference has come to on the way down to t; at t = 1 it is complete.", found)]))
+    return "".join(parts + refused)
+
+
+def classes(found, units):
+    names = [k.record.label for k in found]
+    count = max(len(k.total) for k in found)
+    rows = [(f"class {c}", [pm(k.total[c], k.stderr[c]) if c < len(k.total) else "–" for k in found]) for c in range(count)]
+    drawn = (figures([panel(by_class.draw, "Bound of each class, in order of the first run.", CLASSES, found, units)])
+             if len({len(k.total) for k in found}) == 1 else "")
+    return ('<h2 id="classes">Classes</h2>' + drawn + table([f"bound on −log p(x_0) [{UNIT_NAMES[units]}]"] + names, rows))
+
+
+def schedules(runs):
+    found = [schedule.Schedule(u.record) for u in runs]
+    words = (("Signal and noise over the timesteps.", "Scales of signal and noise in x_t."),
+             ("Signal-to-noise ratio over the timesteps.", "Ratio of the variances of signal and noise."),
+             ("Variances over the timesteps.",
+              "Variance of a step of the noising process, of its reverse q given x_0, and of p."),
+             ("Weight of the error of x_0 over the timesteps.",
+              "What a squared error of x_0 costs in L_{t−1}, in nats, if p has the variance of q."))
+    return ('<h2 id="schedule">Schedule</h2>'
+            + figures([panel(draw, alt, caption, found) for draw, (alt, caption) in zip(schedule.PANELS, words)]))
 
 
 def rate(terms, units):
@@ -237,14 +293,13 @@ def rate(terms, units):
     return ('<h2 id="rate">Rate and distortion</h2>'
             "<p>In the form of DDPM, Table 4: T − t + 1 counts the steps of the reverse process; the rate is the prior and the KL "
             "terms of all steps so far, the distortion the root mean squared error of the predicted <i>x</i><sub>0</sub>.</p>"
-            + '<div class="figures">'
-            + panel(rate_distortion.draw_both, f"Distortion against rate in {unit}.",
-                    "Distortion against rate.", terms)
-            + panel(rate_distortion.draw_rate, f"Rate in {unit} against the steps of the reverse process.",
-                    "Rate over the reverse process.", terms)
-            + panel(rate_distortion.draw_distortion, "Distortion against the steps of the reverse process.",
-                    "Distortion over the reverse process.", terms)
-            + f'</div><div class="side">{"".join(tables)}</div>')
+            + figures([
+                panel(rate_distortion.draw_both, f"Distortion against rate in {unit}.", "Distortion against rate.", terms),
+                panel(rate_distortion.draw_rate, f"Rate in {unit} against the steps of the reverse process.",
+                      "Rate over the reverse process.", terms),
+                panel(rate_distortion.draw_distortion, "Distortion against the steps of the reverse process.",
+                      "Distortion over the reverse process.", terms)])
+            + f'<div class="side">{"".join(tables)}</div>')
 
 
 def samples(runs):
@@ -270,8 +325,7 @@ def samples(runs):
         if u not in drawable and u.sample_picture():
             with open(u.sample_picture(), "rb") as f:
                 pictures.append(embed(f.read(), "image/png", f"Grid of samples of {u.label}.", f"Samples of {u.label}."))
-    return '<h2 id="samples">Samples</h2>' + (f'<div class="figures">{"".join(pictures)}</div>' if pictures else
-                                              "<p>No samples that this page can draw.</p>")
+    return '<h2 id="samples">Samples</h2>' + (figures(pictures) if pictures else "<p>No samples that this page can draw.</p>")
 
 
 def settings(runs):
@@ -318,7 +372,12 @@ def page(runs, units):
     terms = [u.terms for u in runs if u.terms]
     sections = [("results", "Results", results(runs, units)), ("training", "Training", training(runs, units))]
     if terms:
-        sections += [("bits", "Bits", bits(terms, units)), ("rate", "Rate–distortion", rate(terms, units))]
+        sections += [("bits", "Bits", where_bits_go(terms, units)), ("rate", "Rate–distortion", rate(terms, units))]
+    if len(terms) > 1:
+        sections.append(("difference", "Differences", differences(terms, units)))
+    if any(u.classes for u in runs):
+        sections.append(("classes", "Classes", classes([u.classes for u in runs if u.classes], units)))
+    sections.append(("schedule", "Schedule", schedules(runs)))
     sections += [("samples", "Samples", samples(runs)), ("settings", "Settings", settings(runs)),
                  ("provenance", "Provenance", provenance(runs))]
     title = ", ".join(u.label for u in runs)

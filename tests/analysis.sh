@@ -394,7 +394,7 @@ class Page(HTMLParser):
         if tag == "html": assert a.get("lang")
     def handle_endtag(self, tag):
         assert self.open and self.open.pop() == tag, f"</{tag}> out of place"
-for name, images in (("report", 15), ("odd", 9)):
+for name, images in (("report", 23), ("odd", 14)):
     text = open(f"{os.environ['dir']}/{name}.html", encoding="utf-8").read()
     p = Page(); p.feed(text); p.close()
     assert text.startswith("<!DOCTYPE html>") and not p.open and len(set(p.ids)) == len(p.ids)
@@ -415,6 +415,19 @@ odd = open(os.environ["dir"] + "/odd.html", encoding="utf-8").read()
 assert "no evaluation in its record" in odd and "rows of the training loss are not finite" in odd
 assert "<b>" not in odd and "&lt;b&gt;&amp;&quot;x&#x27;" in odd
 END
+
+# What a browser makes of it; a page with a table too wide and a picture that is none must not pass.
+echo '<!DOCTYPE html><title>x</title><h1>x</h1><img src="data:image/png;base64,AAAA"><p style="width:900px">x' >"$dir/ill.html"
+"$python" "$top/tests/browser.py" "$dir/report.html" 400 1400 >"$dir/err" 2>&1
+case $? in
+  77) n=$((n + 1)); echo "ok $n # SKIP report: $(cat "$dir/err")" ;;
+  0) say "report: in a browser, 400 and 1400 px wide" 0
+     "$python" "$top/tests/browser.py" "$dir/odd.html" 400 1400 >"$dir/err" 2>&1; say "report: the odd one in a browser" $?
+     "$python" "$top/tests/browser.py" "$dir/ill.html" 400 >"$dir/err" 2>&1
+     test $? -eq 1 && grep -q 'at 400 px: the page is' "$dir/err" && grep -q 'an image cannot be drawn' "$dir/err"
+     say "browser: sees what is ill" $? ;;
+  *) say "report: in a browser, 400 and 1400 px wide" 1 ;;
+esac
 
 echo text >"$dir/text.h5"; : >"$dir/empty.h5"; mkdir "$dir/bare"
 head -c 20000 "$g/metrics.h5" >"$dir/cut.h5"
