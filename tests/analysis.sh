@@ -68,7 +68,7 @@ make_run foreign "--each vb --evaluations 1 --examples 9 --hash 0123456789abcdef
 make_run apart "--each total --evaluations 1 --examples 9 --first-row 1000 --name apart"
 g=$dir/good o=$dir/other
 
-for s in bits by_class curves difference kl points profile rate_distortion record report schedule tensorboard; do
+for s in bits by_class curves difference gradient_variance kl points profile rate_distortion record report schedule tensorboard; do
   draw $s.py --help && grep -q '^usage:' "$dir/out"; say "$s.py --help" $?
 done
 
@@ -97,6 +97,30 @@ drawn "difference: totals paired, terms not, and nothing paired" difference.py \
 grep -q 'totals - paired: .* (paired over 300 examples)' "$dir/out" && grep -q 'kl/example_vb is not in both files' "$dir/out" &&
   grep -q 'good - paired: .* (not paired, so wide: no results of single examples.* in good)' "$dir/out"
 say "difference: says what is wide" $?
+# Gradients of d numbers around a mean: |g_B|^2 is known to the last digit in expectation, and V is 9 and 4 an example.
+"$python" - "$dir" 2>"$dir/err" <<'END'
+import h5py, numpy as np, os, shutil, sys
+random, mean = np.random.default_rng(5), np.full(40, 0.05)
+for name, batch, steps, variance in (("u", 16, 600, 9), ("i", 16, 600, 4), ("l", 256, 200, 9), ("b", 8, 600, 9)):
+    os.makedirs(f"{sys.argv[1]}/gv-{name}")
+    path = f"{sys.argv[1]}/gv-{name}/metrics.h5"
+    shutil.copy(f"{sys.argv[1]}/good/metrics.h5", path)
+    g = mean + random.normal(0, np.sqrt(variance / 40 / batch), (steps, 40))
+    with h5py.File(path, "r+") as f:
+        f.attrs["name"], f.attrs["examples_per_step"] = name, batch
+        del f["train"]
+        for key, row in (("step", np.arange(1, steps + 1)), ("grad_norm", np.sqrt((g**2).sum(1))), ("rate", np.zeros(steps)), ("loss", np.ones(steps))):
+            f[f"train/{key}"] = row
+END
+say "records of standing weights" $?
+drawn "gradient_variance: 9 against 4" gradient_variance.py "$dir/gv-u $dir/gv-i --large $dir/gv-l --after 100 -o $dir/gv.png"
+holds "gradient_variance: the factor is in its interval, which leaves out 1" <<'END'
+import os, re
+value, low, high = map(float, re.search(r"is ([0-9.]+) times as large \(95 %: ([0-9.]+) to ([0-9.]+)\)", open(f"{os.environ['dir']}/out").read()).groups())
+assert 1 < low < 2.25 < high and low < value < high and high - low < 0.8, (value, low, high)
+END
+refused "weights that moved" 5 "has weights that moved" gradient_variance.py "$g $o --large $dir/gv-l"
+refused "a batch that is not larger" 5 "has batches of 8; allowed: more than the first run's 16" gradient_variance.py "$dir/gv-u $dir/gv-i --large $dir/gv-b"
 drawn "difference: other T" difference.py "$g $dir/short -o $dir/short.svg"
 drawn "points: samples over data" points.py "$g -o $dir/points.png --dpi 100"
 drawn "points: reverse process" points.py "$g --trajectory -o $dir/path.png --dpi 100"
