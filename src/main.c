@@ -80,9 +80,13 @@ static int run_alone(const dx_call *call, dx_error *(*run)(const dx_call *))
    cores that others use too ten times slower than one; a few microseconds cost nothing on cores of our own. */
 static void spin_briefly(char **argv)
 {
-  if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+  char self[4096]; /* its own name, so that top shows diffx */
+  const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+  if (n <= 0 || getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+  self[n] = '\0';
   setenv("GOMP_SPINCOUNT", "3000", 1);
-  execv("/proc/self/exe", argv); /* where this fails, all is as it was */
+  execv(self, argv); /* where this fails, all is as it was */
 }
 
 int main(int argc, char **argv)

@@ -248,6 +248,18 @@ P
 "$diffx" data make gaussian five.h5 train=10 test=0 seed=4 >said 2>&1 && "$diffx" data show five.h5 >said 2>&1 && words "test            0 rows"
 judge $? "a set without a test split"
 
+# --- where ranks and threads run ----------------------------------------------------------------
+says "more threads than cores" "$(($(nproc) + 1)) threads share $(nproc) core" "give run.threads or start fewer ranks" -- "$exp/smoke.yaml" output=many train.steps=0 \
+  evaluate.every=never sample.every=never run.threads=$(($(nproc) + 1))
+if test "$(nproc)" -gt 1 && taskset -c "$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')" true 2>/dev/null; then
+  one=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')
+  timeout 60 "${MPIEXEC:-mpiexec}" -n 1 taskset -c "$one" "$diffx" "$exp/smoke.yaml" output=bound train.steps=2 >said 2>&1 </dev/null &&
+    words "the launcher bound this rank to 1 of $(nproc) cores, and 1 rank of 1 thread on this node leaves the rest idle: mpiexec --bind-to none"
+  judge $? "a rank that is bound to one core of several is told"
+else
+  ok 0 "a rank that is bound to one core of several is told # SKIP one core, or no taskset"
+fi
+
 # --- verify ------------------------------------------------------------------------------------
 for r in 1 3; do
   ranks $r verify >said 2>&1 && words "$r ranks x " " checks passed" && ! grep -q FAIL said

@@ -67,6 +67,22 @@ static void look_at_node(dx_comm *c)
   MPI_Comm_free(&node);
 }
 
+/* Cores in the mask of a process; 0 where the system does not tell. */
+static int cores_of(pid_t process)
+{
+  cpu_set_t mask;
+
+  CPU_ZERO(&mask);
+  return sched_getaffinity(process, sizeof mask, &mask) ? 0 : CPU_COUNT(&mask);
+}
+
+void dx_comm_cores(int *ours, int *launcher)
+{
+  *ours = cores_of(0);
+  *launcher = cores_of(getppid());
+  if (*launcher < *ours) *launcher = *ours;
+}
+
 static dx_comm *create(void)
 {
   dx_comm *const c = calloc(1, sizeof *c);

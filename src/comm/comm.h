@@ -33,6 +33,8 @@ void dx_comm_version(char *text, int room);        /* Local; starts nothing: "Op
 /* Ranks of this node whose affinity mask equals ours, and our place among them:
    they share its cores. */
 void dx_comm_sharers(const dx_comm *c, int *sharers, int *place); /* Local */
+/* Cores that this process may use, and those of this node that its launcher may: more where it bound us.  Local */
+void dx_comm_cores(int *ours, int *launcher);
 
 /* Every rank hands in its own result (NULL or an error) and gets the same
    verdict back, that of the lowest rank that failed, with "rank R: " before it

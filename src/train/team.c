@@ -38,6 +38,26 @@ static int count_threads(const dx_comm *c, int64_t wanted)
   return fair > 0 ? fair : 1;
 }
 
+/* What costs most on a node and shows nowhere else: more threads than cores, or ranks that the launcher bound to few of them
+   (Open MPI's own choice for one or two ranks is one core each). Of rank 0's node. */
+static void advise(const dx_team *t, bool automatic)
+{
+  const int ranks = dx_comm_node_size(t->comm);
+  int sharers, place, ours, launcher, size, rank;
+
+  dx_comm_sharers(t->comm, &sharers, &place);
+  dx_comm_cores(&ours, &launcher);
+  if (dx_comm_rank(t->comm) || ours == 0) return;
+  if (sharers * t->threads > ours)
+    dx_log_say(t->log, DX_LOG_WARN, "%d threads share %d core%s (ranks on them: %d, threads of each: %d), which is slower than one each: "
+               "give run.threads or start fewer ranks%s", sharers * t->threads, ours, ours > 1 ? "s" : "", sharers, t->threads,
+               launcher > ours ? "; the launcher bound them: mpiexec --bind-to none" : "");
+  else if (automatic && dx_comm_launched(&size, &rank) && ranks * t->threads < launcher && launcher > ours)
+    dx_log_say(t->log, DX_LOG_WARN, "the launcher bound this rank to %d of %d cores, and %d rank%s of %d thread%s on this node leave%s the rest idle: "
+               "mpiexec --bind-to none, or --map-by node:PE=%d", ours, launcher, ranks, ranks > 1 ? "s" : "", t->threads,
+               t->threads > 1 ? "s" : "", ranks > 1 ? "" : "s", launcher / ranks);
+}
+
 /* Everybody's thread counts, added up. */
 static dx_error *count_workers(dx_team *t)
 {
@@ -95,5 +115,6 @@ dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *ru
   if (!same_everywhere(c, out->kernels))
     return DX_FAIL(CONFIG, "run.kernels: the ranks' BLIS chose different kernels; set run.kernels: %s",
                    set);
+  advise(out, run->threads == 0 && !getenv("OMP_NUM_THREADS"));
   return count_workers(out);
 }
