@@ -3,8 +3,7 @@
 """Draws where the bits go: what each stretch of t costs, and the sum of the bound from T down to t.
 
 The left panel shows t times L_{t-1}: over the logarithm of t equal areas are equal bits. The sum starts with the
-prior and ends at t = 1 with the decoder term, so at the bound itself, drawn with its standard error. Bands are one
-standard error; the sum has one where the file holds the terms of single examples (terms share their examples, so
+prior and ends at t = 1 with the decoder term, so at the bound itself, drawn with its standard error. The sum has a band where the file holds the terms of single examples (terms share their examples, so
 their errors do not just add up).
 """
 import numpy as np
@@ -53,9 +52,10 @@ def _band(ax, row, y, e, width=None):
     ax.fill_between(row.t[there], (y - e)[there], (y + e)[there], color=look["color"], alpha=0.22, linewidth=0)
 
 
-def draw_density(ax, rows, name="L_{t-1}"):
+def draw_density(ax, rows, name="L_{t-1}", band=1.0):
     for row in rows:
-        _band(ax, row, np.where(row.t > 1, row.t * row.term, np.nan), row.t * row.stderr, 0.8 if len(row.t) > 200 else None)
+        y, e = np.where(row.t > 1, row.t * row.term, np.nan), band * row.t * row.stderr
+        _band(ax, row, y, e, 0.8 if len(row.t) > 200 else None)
     figure.log_axis(ax.xaxis)
     ax.set_xlabel("timestep $t$")
     ax.set_ylabel(f"$t\\,{name}$ [{UNIT_NAMES[rows[0].units]}]")
@@ -63,10 +63,10 @@ def draw_density(ax, rows, name="L_{t-1}"):
     figure.legend(ax, len(rows))
 
 
-def draw_running(ax, rows, name="bound"):
+def draw_running(ax, rows, name="bound", band=1.0):
     for row in rows:
-        _band(ax, row, row.running, row.running_stderr)
-        ax.errorbar([1], [row.total[0]], yerr=[np.nan_to_num(row.total[1])], fmt="o", markersize=3, capsize=2,
+        _band(ax, row, row.running, band * row.running_stderr)
+        ax.errorbar([1], [row.total[0]], yerr=[band * np.nan_to_num(row.total[1])], fmt="o", markersize=3, capsize=2,
                     elinewidth=0.9, color=figure.look(row.run.place)["color"])
     figure.log_axis(ax.xaxis)
     ax.set_xlabel("timestep $t$")
@@ -105,6 +105,7 @@ def main(arguments):
     p.epilog = " ".join(__doc__.split("\n\n")[1].split())
     figure.add_units(p)
     figure.add_step(p, "evaluation")
+    figure.add_band(p)
     figure.add_csv(p, "terms and sums")
     a = figure.parse(p, arguments)
     rows = [Bits(r.evaluation(a.step, a.units)) for r in open_runs(a.runs, a.labels)]
@@ -114,8 +115,8 @@ def main(arguments):
     if a.csv:
         write_csv(a.csv, rows)
     fig, axes = figure.panels(1, 2)
-    draw_density(axes[0], rows)
-    draw_running(axes[1], rows)
+    draw_density(axes[0], rows, band=a.band)
+    draw_running(axes[1], rows, band=a.band)
     figure.save(fig, a.out, a.dpi)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws how the terms of the bound of runs differ from those of the first, with bands of one standard error.
+"""Draws how the terms of the bound of runs differ from those of the first, with bands of standard errors.
 
 Where both files hold the results of single examples (`diffx evaluate` writes them), the same examples are compared
 one by one: what they have in common, mostly how hard they are, cancels, and the standard error is that of the mean
@@ -78,22 +78,22 @@ def differences(terms):
     return [Difference(k, terms[0]) for k in terms[1:]]
 
 
-def _draw(ax, draw, found, name):
+def _draw(ax, draw, found, name, band):
     shown = [d for d in found if d.term is not None]
     if not shown:
         return figure.say(ax, "other T: only totals compare")
     ax.axhline(0.0, color=figure.GREY, linewidth=0.8)
-    draw(ax, shown, name)
+    draw(ax, shown, name, band)
     figure.legend(ax, len(shown) + 1)
 
 
-def draw_terms(ax, found):
-    _draw(ax, bits.draw_density, found, "\\Delta L_{t-1}")
+def draw_terms(ax, found, band=1.0):
+    _draw(ax, bits.draw_density, found, "\\Delta L_{t-1}", band)
     ax.set_title("Difference of the KL terms: area is bits")
 
 
-def draw_running(ax, found):
-    _draw(ax, bits.draw_running, found, "difference")
+def draw_running(ax, found, band=1.0):
+    _draw(ax, bits.draw_running, found, "difference", band)
 
 
 def summary(d):
@@ -129,6 +129,7 @@ def main(arguments):
     p.epilog = " ".join(__doc__.split("\n\n")[1].split())
     figure.add_units(p)
     figure.add_step(p, "evaluation")
+    figure.add_band(p)
     figure.add_csv(p, "the differences")
     a = figure.parse(p, arguments)
     if len(a.runs) < 2:
@@ -140,8 +141,8 @@ def main(arguments):
     if a.csv:
         write_csv(a.csv, found)
     fig, axes = figure.panels(1, 2, (figure.PANEL[0], figure.PANEL[1] + 0.14 * len(found)))
-    draw_terms(axes[0], found)
-    draw_running(axes[1], found)
+    draw_terms(axes[0], found, a.band)
+    draw_running(axes[1], found, a.band)
     fig.supxlabel("\n".join(summary(d) for d in found), fontsize=7.5, x=0.01, ha="left")
     figure.save(fig, a.out, a.dpi)
 

@@ -62,6 +62,11 @@ def add_units(p):
                    help="bits: bits per dimension (default); nats: nats per example")
 
 
+def add_band(p):
+    p.add_argument("--band", type=float, default=1.0, metavar="K",
+                   help="bands and bars of K standard errors (default 1; 1.96: 95 %% confidence)")
+
+
 def add_step(p, what):
     p.add_argument("--step", type=int, help=f"the {what} of this step (default: the last)")
 
@@ -86,6 +91,8 @@ def parse(p, arguments):
     a.out = a.out or [a.default_out]
     for path in a.out:
         check_out(path)
+    if not getattr(a, "band", 1.0) > 0:
+        p.error("--band must be above 0")
     return a
 
 
@@ -129,6 +136,11 @@ def legend(ax, count):
     """A legend where there is more than one run to tell apart."""
     if count > 1 and ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best", handlelength=3)
+
+
+def errors(band):
+    """The half-width of a band in words."""
+    return f"± {band:g} standard error" + ("s" if band != 1 else "")
 
 
 def log_axis(axis):

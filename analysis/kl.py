@@ -23,21 +23,20 @@ def closed_form(r, s2, units):
     return kl / r.units_factor(units)
 
 
-def draw_terms(ax, terms, exact=None):
-    """The KL terms on log axes with bands of one standard error. The decoder term may be negative
+def draw_terms(ax, terms, exact=None, band=1.0):
+    """The KL terms on log axes with bands of that many standard errors. The decoder term may be negative
     and the prior is no step, so both are numbers beside their run's name."""
     lowest, highest = [], []
     for k in terms:
         look, there = figure.look(k.record.place), np.isfinite(k.term) & (k.term > 0) & (k.t > 1)
-        t, y, e = k.t[there], k.term[there], k.stderr[there]
+        t, y, e = k.t[there], k.term[there], band * np.nan_to_num(k.stderr[there])
         sparse = {"marker": ".", "markersize": 3} if len(t) < 80 else {}
         ax.plot(t, y, label=figure.plain(k.record.label), **look, **sparse)
         if not len(t):
             continue
-        low = np.maximum(y - np.nan_to_num(e), y * 1e-3)
-        ax.fill_between(t, low, y + np.nan_to_num(e), color=look["color"], alpha=0.22, linewidth=0)
+        ax.fill_between(t, np.maximum(y - e, y * 1e-3), y + e, color=look["color"], alpha=0.22, linewidth=0)
         lowest.append(y.min())
-        highest.append((y + np.nan_to_num(e)).max())
+        highest.append((y + e).max())
     if exact is not None:
         ax.plot(terms[0].t, exact, color="#000000", linewidth=0.9, linestyle=":", label="closed form")
     figure.log_axis(ax.xaxis)
@@ -49,7 +48,7 @@ def draw_terms(ax, terms, exact=None):
     ax.set_xlabel("timestep $t$")
     ax.set_ylabel(f"$L_{{t-1}}$ [{UNIT_NAMES[terms[0].units]}]")
     banded = any(np.isfinite(k.stderr[1:]).any() for k in terms)
-    ax.set_title("KL term per timestep, " + ("band: ± 1 standard error" if banded else "seen in training"))
+    ax.set_title("KL per timestep, " + (f"band {figure.errors(band)}" if banded else "seen in training"))
     figure.legend(ax, len(terms) + (exact is not None))
 
 
@@ -100,6 +99,7 @@ def main(arguments):
     p = figure.parser(__doc__, "kl.png")
     figure.add_units(p)
     figure.add_step(p, "evaluation")
+    figure.add_band(p)
     p.add_argument("--training", action="store_true",
                    help="the terms seen while training (group train_by_t, one draw of t per example, no error "
                         "bands) instead of an evaluation")
@@ -113,7 +113,7 @@ def main(arguments):
 
     lines = 0 if a.training else len(terms)
     fig, axes = figure.panels(1, 2, (figure.PANEL[0], figure.PANEL[1] + 0.14 * lines))
-    draw_terms(axes[0], terms, exact)
+    draw_terms(axes[0], terms, exact, a.band)
     draw_running_sum(axes[1], terms)
     if lines:
         fig.supxlabel("\n".join(summary(k) for k in terms), fontsize=7.5, x=0.01, ha="left")

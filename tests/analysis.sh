@@ -75,7 +75,7 @@ done
 drawn "kl: one run, three files" kl.py "$g -o $dir/kl.png -o $dir/one.pdf -o $dir/one.svg --dpi 100 --csv $dir/kl.csv"
 drawn "kl: closed form beside it" kl.py "$g --gaussian 1 -o $dir/exact.svg"
 cp "$dir/out" "$dir/kl.txt"
-drawn "kl: three runs, nats" kl.py "$g $o $dir/subset --units nats -o $dir/kl.pdf"
+drawn "kl: three runs, nats" kl.py "$g $o $dir/subset --units nats --band 1.96 -o $dir/kl.pdf"
 grep -q 'KL terms were not evaluated' "$dir/out"; say "kl: terms not evaluated are said" $?
 drawn "kl: an earlier evaluation" kl.py "$o --step 3125 -o $dir/kl3125.png"
 grep -q 'step 3125' "$dir/out"; say "kl: it is the one asked for" $?
@@ -93,7 +93,7 @@ drawn "schedule: other T" schedule.py "$g $dir/short -o $dir/schedules.svg"
 drawn "difference: paired" difference.py "$dir/paired $dir/worse -o $dir/difference.png --dpi 100 --csv $dir/difference.csv"
 grep -q 'worse - paired: .* (paired over 200 examples)' "$dir/out"; say "difference: over the rows of both" $?
 drawn "difference: totals paired, terms not, and nothing paired" difference.py \
-  "$dir/paired $dir/totals $g -o $dir/wide.pdf --csv $dir/wide.csv"
+  "--band 2 $dir/paired $dir/totals $g -o $dir/wide.pdf --csv $dir/wide.csv"
 grep -q 'totals - paired: .* (paired over 300 examples)' "$dir/out" && grep -q 'kl/example_vb is not in both files' "$dir/out" &&
   grep -q 'good - paired: .* (not paired, so wide: no results of single examples.* in good)' "$dir/out"
 say "difference: says what is wide" $?
@@ -309,6 +309,11 @@ fig, axes = figure.panels(1, 2)
 kl.draw_terms(axes[0], [a.evaluation(), b.evaluation()])
 difference.draw_terms(axes[1], difference.differences([a.evaluation(), b.evaluation()]))
 assert len(axes[0].lines) == 2 and axes[1].get_xscale() == "log"
+for band in (1.0, 1.96):                 # its upper edge is where it is said to be
+    ax, k = figure.panels(1, 1)[1][0], a.evaluation()
+    kl.draw_terms(ax, [k], band=band)
+    edge = {x: y for x, y in ax.collections[0].get_paths()[0].vertices if y > k.term[int(x) - 1]}
+    assert len(edge) == 999 and all(abs(y - k.term[int(x) - 1] - band * k.stderr[int(x) - 1]) < 1e-12 for x, y in edge.items())
 END
 # The colours as published: Okabe and Ito, "Color Universal Design", in the order there.
 holds "figures: all colours are Okabe and Ito's, or grey" <<END
@@ -476,6 +481,7 @@ refused "an unknown ending among several" 2 "must end in .png, .pdf, .svg" kl.py
 refused "difference of other data" 5 "was made on other data (dataset_hash 01234567" difference.py "$dir/paired $dir/foreign"
 refused "difference without common rows" 5 "has 0 of its 9 examples in common" difference.py "$dir/paired $dir/apart"
 refused "classes without labels" 5 "its data have no labels" by_class.py "$g"
+draw kl.py "$g --band 0"; test $? -eq 2 && grep -q 'band must be above 0' "$dir/err"; say "refused: no band" $?
 draw difference.py "$g"; test $? -eq 2 && grep -q 'at least two runs' "$dir/err"; say "refused: difference of one run" $?
 refused "fewer labels than runs" 2 "1 names for 2 runs" kl.py "$g $o --labels a"
 refused "folder to write to is missing" 4 "no such file or directory" kl.py "$g -o $dir/none/kl.png"
