@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/stop.h"
 #include "commands.h"
+#include "io/file.h"
 #include "train/evaluate.h"
 #include "train/optimizer.h"
 #include "train/record.h"
@@ -54,6 +56,36 @@ static void print_classes(const dx_problem *p, const dx_evaluation *e)
              e->class_count[i]);
 }
 
+/* What may end an evaluation before its time. */
+typedef struct {
+  const dx_comm *comm;
+  double begin, limit;      /* seconds; limit 0: none */
+  bool stale;               /* a stop file stood there before we came: it is another's */
+  int64_t asked;
+  char stop[2200], begun[4200];
+} watch;
+
+/* The time limit counts once a chunk is done, so that each call comes further. */
+static bool stopping(void *ctx)
+{
+  watch *const w = ctx;
+
+  if (dx_stop_wanted()) return true;
+  if (dx_comm_rank(w->comm) > 0 || w->asked++ == 0) return false;
+  return (w->limit > 0 && dx_clock() - w->begin > w->limit) || (!w->stale && dx_file_exists(w->stop));
+}
+
+static watch watch_for(const dx_call *call, const dx_spec *spec, const char *folder, const char *path)
+{
+  watch w = {.comm = call->comm, .begin = dx_clock(), .limit = spec->run.time_limit};
+
+  snprintf(w.stop, sizeof w.stop, "%s/stop", folder);
+  snprintf(w.begun, sizeof w.begun, "%s.begun", path);
+  w.stale = dx_file_exists(w.stop);
+  dx_stop_listen();
+  return w;
+}
+
 dx_error *dx_cmd_evaluate(const dx_call *call_)
 {
   dx_call call = *call_;
@@ -68,7 +100,6 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY(dx_call_option(&call, "-o", &to));
   DX_TRY_GOTO(err, out, dx_call_trained(&call, DX_DATA_READ, &t));
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
-  const double begin = dx_clock();
 
   DX_TRY_GOTO(err, out, dx_trained_weights(call.comm, &t, spec->evaluate.weights));
   if (to) snprintf(path, sizeof path, "%s", to);
@@ -78,18 +109,23 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
     snprintf(stem, sizeof stem, "%s/evaluation-%08lld", t.folder, (long long)t.step);
     dx_call_fresh(&call, stem, path, sizeof path);
   }
+  watch w = watch_for(&call, spec, t.folder, path);
+  const dx_evaluation_task task = {.w = t.w, .step = t.step, .ema = t.ema, .by_example = true,
+                                   .wait = {.stopping = stopping, .ctx = &w}, .partial = w.begun};
+
   DX_TRY_GOTO(err, out, dx_team_form(call.comm, call.log, &spec->run, &team));
   DX_TRY_GOTO(err, out, dx_problem_create(&team, spec, &p));
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path, "record"));
-  DX_TRY_GOTO(err, out, dx_evaluate(p, &(dx_evaluation_task){.w = t.w, .step = t.step, .ema = t.ema, .by_example = true}, &e));
+  DX_TRY_GOTO(err, out, dx_evaluate(p, &task, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
     print_classes(p, &e);
     err = dx_record_write_evaluation(p, &e, path);
+    if (!err) remove(w.begun);
   }
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
-  dx_log_say(call.log, DX_LOG_INFO, "evaluated in %s: %s", dx_clock_words(dx_clock() - begin, words), path);
+  dx_log_say(call.log, DX_LOG_INFO, "evaluated in %s: %s", dx_clock_words(dx_clock() - w.begin, words), path);
 out:
   dx_evaluation_free(&e);
   dx_problem_destroy(p);

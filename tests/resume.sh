@@ -164,11 +164,52 @@ ranks 1 "$exp/smoke.yaml" output=gone $set_up >gone.log 2>&1
 grep -q "gone/journal is damaged or gone.*metrics-before-step-1000.h5" gone.log && test -s gone/metrics-before-step-1000.h5
 ok $? "a lost journal is said, and the old record is kept"
 
-# an evaluation longer than the time limit is done all the same, in its own session
-ranks 1 "$exp/smoke.yaml" output=slow $set_up train.steps=100 run.time_limit=1e-6 >slow.log 2>&1
-for i in 1 2 3; do ranks 1 "$exp/smoke.yaml" output=slow $set_up train.steps=1 run.time_limit=1e-6 >slow.log 2>&1; status=$?; done
-test $status = 0 && grep -q "^done" slow.log
-ok $? "an evaluation longer than run.time_limit comes to its end"
+# an evaluation longer than the time limit goes on in the sessions that follow, on other ranks
+ranks 1 "$exp/smoke.yaml" output=whole $set_up train.steps=1 run.threads=1 >slow.log 2>&1
+status=75 sessions=0
+while test $status = 75 && test $sessions -lt 20; do
+  ranks $((1 + sessions % 3)) "$exp/smoke.yaml" output=slow $set_up train.steps=1 run.time_limit=1e-6 run.threads=1 >>slow.log 2>&1
+  status=$?
+  sessions=$((sessions + 1))
+done
+"$diffx" compare whole slow >slow.cmp 2>&1 && cmp whole/samples/step-00000001.h5 slow/samples/step-00000001.h5 >>slow.cmp 2>&1 && test $status = 0 &&
+  test $sessions -gt 3 && grep -q "^the evaluation goes on where it was stopped" slow.log && ! test -e slow/evaluation.begun
+judge slow "an evaluation longer than run.time_limit comes to its end, in $sessions sessions, to the same bits"
+
+# diffx evaluate, asked to stop, then killed, then gone on with on three ranks
+ranks 1 "$exp/smoke.yaml" output=late evaluate.every=never sample.every=never train.steps=1 data.test=20000 run.threads=1 >late.log 2>&1
+keys="evaluate.examples=all evaluate.timesteps=25 evaluate.strata=neyman evaluate.train_examples=50 evaluate.draws=8 objective.variance=optimal run.threads=1"
+"$diffx" evaluate late -o whole.h5 $keys >late.log 2>&1
+begun() {         # it has written what it has
+  i=0
+  while ! test -e parts.h5.begun && test $i -lt 1200; do sleep 0.02; i=$((i + 1)); done
+}
+"$diffx" evaluate late -o parts.h5 $keys >late.log 2>&1 &
+job=$!
+begun
+kill -USR1 $job
+wait $job
+test $? = 75 && test -e parts.h5.begun && ! test -e parts.h5
+ok $? "diffx evaluate stops at a signal with status 75"
+cp parts.h5.begun before.begun
+"$diffx" evaluate late -o parts.h5 $keys >>late.log 2>&1 &
+job=$!
+i=0
+while cmp -s parts.h5.begun before.begun && test $i -lt 1200; do sleep 0.02; i=$((i + 1)); done
+kill -9 $job
+wait $job
+test $? != 0 && test -e parts.h5.begun
+ok $? "and is killed when it has gone on"
+ranks 3 evaluate late -o parts.h5 $keys >>late.log 2>&1
+"$diffx" compare whole.h5 parts.h5 >late.cmp 2>&1 && test "$(grep -c "goes on where it was stopped" late.log)" -ge 2 && ! test -e parts.h5.begun
+judge late "then it goes on, on three ranks, to the same bits"
+cp before.begun other.h5.begun
+"$diffx" evaluate late -o other.h5 evaluate.examples=7 >other.log 2>&1 && grep -q "other.h5.begun is of another evaluation: this one is begun anew" other.log
+ok $? "what is begun of another evaluation is passed over"
+head -c 100 before.begun >torn.h5.begun
+"$diffx" evaluate late -o torn.h5 evaluate.examples=7 >other.log 2>&1 && grep -q "torn.h5.begun has no seal at its end.*begun anew" other.log &&
+  "$diffx" compare other.h5 torn.h5 >other.cmp 2>&1
+ok $? "and so is what is torn"
 
 # what may change and what may not
 cp -r ref other

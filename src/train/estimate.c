@@ -50,7 +50,8 @@ dx_error *dx_estimate_decoder(dx_problem *p, const dx_predictor *predictor, cons
   if (decoder_is_optimal(p)) {
     DX_TRY(dx_sweep_create(&s, p, predictor, DX_TRAIN, DX_FOR_DECODER, n, 1));
     s.estimating = true;
-    dx_error *err = dx_sweep_run(&s, wait, fold_decoder, &sum);
+    const dx_fold fold = {fold_decoder, &sum, {{{&sum, sizeof sum}}}};
+    dx_error *err = dx_sweep_run(&s, wait, &fold);
     dx_sweep_destroy(&s);
     if (err) return err;
     dx_comm_broadcast(p->team->comm, &sum, sizeof sum);
@@ -92,7 +93,7 @@ dx_error *dx_estimate_variance(dx_problem *p, const float *w, dx_variance_user u
   DX_TRY_GOTO(err, out, dx_sweep_create(&s, p, &predictor, DX_TRAIN, DX_FOR_VARIANCE, n, T));
   s.estimating = true;
   if (user == DX_USER_SAMPLER) dx_sweep_every_step(&s);
-  err = dx_sweep_run(&s, wait, fold_errors, &sum);
+  err = dx_sweep_run(&s, wait, &(dx_fold){fold_errors, &sum, {{{sum.x0_sq, 2 * (size_t)T * sizeof *sum.x0_sq}}}});
   dx_sweep_destroy(&s);
   if (err) goto out;
   dx_comm_broadcast(p->team->comm, sum.x0_sq, 2 * (size_t)T * sizeof *sum.x0_sq);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "base/version.h"
 #include "train/estimate.h"
 #include "train/strata.h"
 #include "train/sweep.h"
@@ -116,13 +118,16 @@ int64_t dx_evaluation_forwards(const dx_problem *p)
 typedef struct {
   const dx_problem *problem;
   const dx_strata *strata;
-  int64_t grain;
-  moments *vb;            /* (T) */
-  double *mse, *x0, *variance; /* (T) sums */
-  double *spread, total_spread; /* (T) and of totals: squared deviations of draws from their example's mean */
-  double *running;        /* (grain) totals of the block's examples */
-  moments prior, total;
-  moments *of_class;      /* (classes) */
+  int64_t grain, examples;
+  moments *prior, *total;
+  moments *vb;                 /* (steps) */
+  moments *of_class;           /* (classes) */
+  double *mse, *x0, *variance; /* (steps) sums */
+  double *spread;              /* (steps) squared deviations of draws from their example's mean */
+  double *total_spread;        /* of totals */
+  double *running;             /* (grain) totals of the block's examples */
+  void *memory;                /* owns them */
+  size_t size;
   double *example_total, *example_vb; /* the result's, or NULL */
 } tally;
 
@@ -136,18 +141,18 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
 
   if (k == 0) {
     *total = dx_process_prior(p, D, a->norm_sq);
-    moments_add(&y->prior, *total);
+    moments_add(y->prior, *total);
   }
   *total += a->weight * a->vb;
   moments_add(&y->vb[row], a->vb);
   if (y->example_vb) y->example_vb[e * y->problem->grid.steps + row] = a->vb;
   y->variance[row] += a->variance;
   y->spread[row] += a->spread;
-  y->total_spread += a->weight * a->weight * a->spread;
+  *y->total_spread += a->weight * a->weight * a->spread;
   y->x0[row] += x0_mse;
   y->mse[row] += x0_mse * p->abar[row] / p->nbar[row]; /* of epshat from the clipped x0hat */
   if (k < y->strata->count - 1) return;
-  moments_add(&y->total, *total);
+  moments_add(y->total, *total);
   if (y->example_total) y->example_total[e] = *total;
   if (a->label >= 0) moments_add(&y->of_class[a->label], *total);
 }
@@ -222,55 +227,58 @@ static void finish(const tally *y, dx_evaluation *out)
     out->class_total[i] = moments_mean(&y->of_class[i]);
     out->class_stderr[i] = moments_stderr(&y->of_class[i]);
   }
-  out->head.prior = moments_mean(&y->prior);
-  out->head.prior_stderr = moments_stderr(&y->prior);
+  out->head.prior = moments_mean(y->prior);
+  out->head.prior_stderr = moments_stderr(y->prior);
   out->head.decoder = out->vb[0];
   out->head.decoder_stderr = out->vb_stderr[0];
-  out->head.total = moments_mean(&y->total);
-  out->head.total_stderr = moments_stderr(&y->total);
-  out->head.total_draw_stderr = draw_stderr(y->total_spread, R, (double)y->total.n);
+  out->head.total = moments_mean(y->total);
+  out->head.total_stderr = moments_stderr(y->total);
+  out->head.total_draw_stderr = draw_stderr(*y->total_spread, R, (double)y->total->n);
 }
 
-static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata)
+static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata, int64_t examples)
 {
-  const size_t T = (size_t)p->grid.steps;
+  const int64_t T = p->grid.steps, C = p->info->classes, grain = p->spec->evaluate.grain;
 
-  *y = (tally){.problem = p, .strata = strata, .grain = p->spec->evaluate.grain};
-  y->vb = calloc(T, sizeof *y->vb);
-  y->mse = calloc(T, sizeof *y->mse);
-  y->x0 = calloc(T, sizeof *y->x0);
-  y->variance = calloc(T, sizeof *y->variance);
-  y->spread = calloc(T, sizeof *y->spread);
-  y->running = calloc((size_t)y->grain, sizeof *y->running);
-  y->of_class = calloc((size_t)p->info->classes + 1, sizeof *y->of_class);
-  return y->vb && y->mse && y->x0 && y->variance && y->spread && y->running && y->of_class
-           ? NULL : DX_FAIL(INTERNAL, "no memory for an evaluation");
+  *y = (tally){.problem = p, .strata = strata, .grain = grain, .examples = examples,
+               .size = (size_t)(T + C + 2) * sizeof(moments) + (size_t)(4 * T + grain + 1) * sizeof(double)};
+  y->memory = calloc(1, y->size);
+  if (!y->memory) return DX_FAIL(INTERNAL, "no memory for an evaluation");
+  y->prior = y->memory;
+  y->total = y->prior + 1;
+  y->vb = y->total + 1;
+  y->of_class = y->vb + T;
+  y->mse = (double *)(void *)(y->of_class + C);
+  y->x0 = y->mse + T;
+  y->variance = y->x0 + T;
+  y->spread = y->variance + T;
+  y->total_spread = y->spread + T;
+  y->running = y->total_spread + 1;
+  return NULL;
 }
 
-static void destroy_tally(tally *y)
+/* All that fold_terms changes. */
+static dx_sums sums_of(const tally *y)
 {
-  free(y->vb);
-  free(y->mse);
-  free(y->x0);
-  free(y->variance);
-  free(y->spread);
-  free(y->running);
-  free(y->of_class);
+  const size_t N = (size_t)y->examples * sizeof(double);
+
+  return (dx_sums){{{y->memory, y->size}, {y->example_total, y->example_total ? N : 0},
+                    {y->example_vb, y->example_vb ? N * (size_t)y->problem->grid.steps : 0}}};
 }
 
-/* The bound of N examples of a split, with that variance of the decoder.  Collective */
-static dx_error *find_bound(dx_problem *p, const dx_predictor *predictor, double variance, dx_split split, int64_t N,
+/* The bound of the tally's examples of a split, with that variance of the decoder.  Collective */
+static dx_error *find_bound(dx_problem *p, const dx_predictor *predictor, double variance, dx_split split,
                             const dx_patience *wait, tally *y)
 {
   dx_error *err;
   dx_sweep s;
 
-  DX_TRY(dx_sweep_create(&s, p, predictor, split, DX_FOR_EVAL_NOISE, N, y->strata->count));
+  DX_TRY(dx_sweep_create(&s, p, predictor, split, DX_FOR_EVAL_NOISE, y->examples, y->strata->count));
   s.decoder = dx_problem_decoder(p, variance);
   memcpy(s.first, y->strata->first, ((size_t)y->strata->count + 1) * sizeof *s.first);
   s.size = y->strata->size;
   s.draws = p->spec->evaluate.draws;
-  err = dx_sweep_run(&s, wait, fold_terms, y);
+  err = dx_sweep_run(&s, wait, &(dx_fold){fold_terms, y, sums_of(y)});
   dx_sweep_destroy(&s);
   return err;
 }
@@ -284,21 +292,21 @@ static dx_error *find_gap(dx_problem *p, const dx_predictor *predictor, double v
 
   h->train = h->train_stderr = h->gap = h->gap_stderr = NAN;
   if (dx_evaluation_train_examples(p) == 0) return NULL;
-  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, create_tally(&y, p, strata)));
-  DX_TRY_GOTO(err, out, find_bound(p, predictor, variance, DX_TRAIN, dx_evaluation_train_examples(p), wait, &y));
-  h->train = moments_mean(&y.total);
-  h->train_stderr = moments_stderr(&y.total);
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, create_tally(&y, p, strata, dx_evaluation_train_examples(p))));
+  DX_TRY_GOTO(err, out, find_bound(p, predictor, variance, DX_TRAIN, wait, &y));
+  h->train = moments_mean(y.total);
+  h->train_stderr = moments_stderr(y.total);
   h->gap = h->total - h->train;
   h->gap_stderr = sqrt(h->total_stderr * h->total_stderr + h->train_stderr * h->train_stderr);
 out:
-  destroy_tally(&y);
+  free(y.memory);
   return err;
 }
 
 /* Room for the result and the sums.  Local */
 static dx_error *create(dx_problem *p, const dx_evaluation_task *task, const dx_strata *strata, tally *y, dx_evaluation *out)
 {
-  DX_TRY(create_tally(y, p, strata));
+  DX_TRY(create_tally(y, p, strata, dx_evaluation_examples(p)));
   DX_TRY(create_result(p->grid.steps, p->info->classes, out));
   if (!task->by_example || dx_comm_rank(p->team->comm) > 0) return NULL;
   DX_TRY(create_by_example(p, dx_evaluation_examples(p), out));
@@ -307,11 +315,32 @@ static dx_error *create(dx_problem *p, const dx_evaluation_task *task, const dx_
   return NULL;
 }
 
+/* What tells this evaluation from all others: settings, data, weights, and the program that folds. */
+static uint64_t key_of(const dx_problem *p, const dx_evaluation_task *task)
+{
+  const int64_t numbers[] = {task->step, task->ema, task->by_example, (int64_t)p->info->hash, (int64_t)sizeof(dx_answer),
+                             dx_evaluation_numbers(p->grid.steps, p->info->classes)};
+  const char *const words[] = {p->spec->settings, p->team->kernels, dx_version(), dx_commit()};
+  uint64_t key = dx_hash(numbers, sizeof numbers, 0);
+
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) key = dx_hash(words[i], strlen(words[i]), key);
+  if (dx_problem_floats(p) > 0) key = dx_hash(task->w, (size_t)dx_problem_floats(p) * sizeof *task->w, key);
+  return key;
+}
+
+/* Rank 0's.  Local */
+static dx_error *open_partial(const dx_problem *p, const dx_evaluation_task *task, dx_patience *wait)
+{
+  *wait = task->wait;
+  if (!task->partial || dx_comm_rank(p->team->comm) > 0) return NULL;
+  return dx_partial_open(task->partial, key_of(p, task), p->team->log, &wait->partial);
+}
+
 dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluation *out)
 {
-  const dx_patience *const wait = &task->wait;
   const int64_t N = dx_evaluation_examples(p);
   const dx_comm *const c = p->team->comm;
+  dx_patience wait = {0};
   dx_predictor predictor;
   dx_strata strata = {0};
   dx_error *err;
@@ -321,21 +350,24 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
   *out = (dx_evaluation){0};
   DX_TRY(dx_evaluation_possible(p));
   if (task->by_example) DX_TRY(check_by_example(p));
-  DX_TRY_GOTO(err, out, dx_comm_agree(c, create(p, task, &strata, &y, out)));
-  DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, DX_USER_EVALUATION, wait));
+  err = create(p, task, &strata, &y, out);
+  if (!err) err = open_partial(p, task, &wait);
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, DX_USER_EVALUATION, &wait));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, task->w, p->spec->evaluate.grain, &predictor)));
-  DX_TRY_GOTO(err, out, dx_estimate_decoder(p, &predictor, wait, &variance));
-  DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, wait, &strata));
-  DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, N, wait, &y));
+  DX_TRY_GOTO(err, out, dx_estimate_decoder(p, &predictor, &wait, &variance));
+  DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, &wait, &strata));
+  DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, &wait, &y));
   out->head = (dx_evaluation_head){.step = task->step, .examples = N, .ema = task->ema, .decoder_variance = variance,
                                    .strata_gain = strata.gain, .strata_gain_low = strata.gain_low, .strata_gain_high = strata.gain_high};
   finish(&y, out);
-  DX_TRY_GOTO(err, out, find_gap(p, &predictor, variance, wait, &strata, &out->head));
+  DX_TRY_GOTO(err, out, find_gap(p, &predictor, variance, &wait, &strata, &out->head));
   dx_comm_broadcast(c, &out->head, sizeof out->head);
   if (!isfinite(out->head.total))
     err = DX_FAIL(NUMERIC, "step %lld: the bound of the test split is %g", (long long)task->step, out->head.total);
 out:
-  destroy_tally(&y);
+  free(y.memory);
+  dx_partial_close(wait.partial);
   dx_strata_free(&strata);
   if (err) dx_evaluation_free(out);
   return err;

@@ -66,6 +66,7 @@ typedef struct {
   int ema;            /* which weights: 0 raw, else the place of their average in train.ema, from 1 */
   bool by_example;    /* keep what each example has */
   dx_patience wait;
+  const char *partial; /* path of what stands between a stop and the same evaluation again; whoever has put the result away removes it. NULL: none */
 } dx_evaluation_task;
 
 /* The result is whole on rank 0, its head on all.  Collective */

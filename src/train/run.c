@@ -54,7 +54,8 @@ typedef struct {
   dx_lock *lock;             /* rank 0 */
   atomic_bool lost;          /* the lock is another job's now; rank 0 */
   FILE *log_file;            /* rank 0 */
-  char checkpoints[3072], samples[3072];
+  char checkpoints[3072], samples[3072], partial[3072]; /* partial: of an evaluation under way */
+  int64_t asked;             /* how often an evaluation has asked whether to stop */
   float *weights;            /* whole, for evaluation and sampling */
   int64_t saved;             /* step of the newest checkpoint, -1: none */
   bool resumed;
@@ -242,7 +243,7 @@ static bool wants_stop(const run *r)
   return state(r)->step % 16 == 0 && stop_file_there(r);
 }
 
-/* The same between chunks of an evaluation and rounds of a sampling, which take long enough to look for the file each time. The
+/* The same between rounds of a sampling, which take long enough to look for the file each time. The
    time limit counts only where this session has gained steps: one that is longer than the limit
    would else be begun anew for ever. */
 static bool stopping(void *ctx)
@@ -254,6 +255,15 @@ static bool stopping(void *ctx)
   return wants_stop(r) || file;
 }
 
+/* Between chunks of an evaluation, which goes on where it was stopped: so the time limit counts once a chunk is done. */
+static bool stopping_evaluation(void *ctx)
+{
+  run *const r = ctx;
+
+  if (r->asked++ == 0) return stopping(ctx);
+  return wants_stop(r) || (lead(r) && stop_file_there(r));
+}
+
 static dx_error *record_evaluation(run *r, const dx_evaluation *e)
 {
   const double bits = dx_problem_bits(r->problem);
@@ -263,7 +273,9 @@ static dx_error *record_evaluation(run *r, const dx_evaluation *e)
              (long long)e->head.step, e->head.total * bits, e->head.total_stderr * bits, e->head.prior * bits,
              e->head.decoder * bits, (long long)e->head.examples);
   DX_TRY(dx_record_evaluation(r->record, e));
-  return dx_record_save(r->record);
+  DX_TRY(dx_record_save(r->record));
+  remove(r->partial);
+  return NULL;
 }
 
 static dx_error *evaluate(run *r)
@@ -273,10 +285,13 @@ static dx_error *evaluate(run *r)
   dx_error *err;
 
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
+  if (there && lead(r)) remove(r->partial); /* a run that was killed before it could */
   if (there) return NULL;
   DX_TRY(dx_weights_find(&r->spec->train, r->spec->evaluate.weights, &place)); /* alike on all ranks */
   dx_trainer_weights(r->trainer, place, r->weights);
-  const dx_evaluation_task task = {.w = r->weights, .step = state(r)->step, .ema = place, .wait = {.stopping = stopping, .ctx = r}};
+  const dx_evaluation_task task = {.w = r->weights, .step = state(r)->step, .ema = place,
+                                   .wait = {.stopping = stopping_evaluation, .ctx = r}, .partial = r->partial};
+  r->asked = 0;
   DX_TRY(dx_evaluate(r->problem, &task, &e));
   err = dx_comm_agree(r->team->comm, lead(r) ? record_evaluation(r, &e) : NULL);
   dx_evaluation_free(&e);
@@ -564,6 +579,7 @@ dx_error *dx_run_train(const dx_team *team, const dx_spec *spec)
 
   snprintf(r.checkpoints, sizeof r.checkpoints, "%s/checkpoints", spec->output);
   snprintf(r.samples, sizeof r.samples, "%s/samples", spec->output);
+  snprintf(r.partial, sizeof r.partial, "%s/evaluation.begun", spec->output);
   dx_stop_listen();
   err = begin(&r);
   if (!err) err = loop(&r);

@@ -257,7 +257,7 @@ static dx_error *find_by_pilot(dx_problem *p, const dx_predictor *predictor, dou
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, dx_sweep_create(&s, p, predictor, DX_TRAIN, DX_FOR_PILOT, n, T));
   s.decoder = dx_problem_decoder(p, variance);
-  err = dx_sweep_run(&s, wait, fold_pilot, &terms);
+  err = dx_sweep_run(&s, wait, &(dx_fold){fold_pilot, &terms, {{{terms.vb, (size_t)(n * T) * sizeof *terms.vb}}}});
   dx_sweep_destroy(&s);
   if (err) goto out;
   DX_TRY_GOTO(err, out, dx_comm_agree(c, lead ? dx_strata_by_pilot(n, T, terms.vb, q) : NULL));

@@ -303,42 +303,59 @@ static dx_error *compute_chunk(dx_sweep *s, int64_t from, int64_t to)
   return NULL;
 }
 
-static void fold_chunk(const dx_sweep *s, int64_t from, int64_t to, dx_fold_fn fold, void *ctx)
+static void fold_chunk(const dx_sweep *s, int64_t from, int64_t to, const dx_fold *fold)
 {
   for (int64_t item = from; item < to; item++)
     for (int64_t i = 0; i < s->grain; i++) {
       const int64_t e = item / s->strata * s->grain + i, k = item % s->strata;
 
-      if (e < s->examples) fold(ctx, e, k, &s->all[(item - from) * s->grain + i]);
+      if (e < s->examples) fold->add(fold->ctx, e, k, &s->all[(item - from) * s->grain + i]);
     }
 }
 
-static void show_progress(const dx_sweep *s, int64_t done, double begin)
+/* Items [first, done) since begin. */
+static void show_progress(const dx_sweep *s, int64_t first, int64_t done, double begin)
 {
   const double spent = dx_clock() - begin;
   char left[32];
 
   dx_log_progress(s->problem->team->log, "evaluation %3.0f%%  %s left", 100.0 * (double)done / (double)s->items,
-                  dx_clock_words(spent * (double)(s->items - done) / (double)(done ? done : 1), left));
+                  dx_clock_words(spent * (double)(s->items - done) / (double)(done - first), left));
 }
 
-/* All items.  Collective */
-dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, dx_fold_fn fold, void *ctx)
+/* How many items the sums hold already.  Collective */
+static int64_t items_done(const dx_sweep *s, const dx_patience *wait, const dx_fold *fold)
+{
+  int64_t done = wait->partial ? dx_partial_begin(wait->partial, &fold->sums) : 0;
+
+  dx_comm_broadcast(s->problem->team->comm, &done, sizeof done);
+  if (done > 0 && done < s->items)
+    dx_log_say(s->problem->team->log, DX_LOG_INFO, "the evaluation goes on where it was stopped, %.0f %% of its %lld grains done",
+               100.0 * (double)done / (double)s->items, (long long)s->items);
+  return done;
+}
+
+dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, const dx_fold *fold)
 {
   const dx_comm *const c = s->problem->team->comm;
   const double begin = dx_clock();
-  const int64_t chunk = chunk_items(s);
+  const int64_t chunk = chunk_items(s), first = items_done(s, wait, fold);
 
-  for (int64_t from = 0; from < s->items; from += chunk) {
+  for (int64_t from = first; from < s->items; from += chunk) {
     const int64_t to = from + chunk < s->items ? from + chunk : s->items;
 
     dx_watch_say("evaluation");
-    if (dx_comm_max_i64(c, wait->stopping && wait->stopping(wait->ctx))) return DX_FAIL(STOPPED, "stopped during an evaluation");
+    if (dx_comm_max_i64(c, wait->stopping && wait->stopping(wait->ctx))) {
+      if (wait->partial) dx_partial_write(wait->partial);
+      return DX_FAIL(STOPPED, "stopped during an evaluation; the same command goes on");
+    }
     DX_TRY(compute_chunk(s, from, to));
     if (dx_comm_rank(c) == 0) {
-      fold_chunk(s, from, to, fold, ctx);
-      show_progress(s, to, begin);
+      fold_chunk(s, from, to, fold);
+      if (wait->partial) dx_partial_reach(wait->partial, to);
+      show_progress(s, first, to, begin);
     }
   }
+  if (wait->partial) dx_partial_end(wait->partial);
   return NULL;
 }

@@ -7,6 +7,7 @@
 #ifndef DX_TRAIN_SWEEP_H
 #define DX_TRAIN_SWEEP_H
 #include "base/random.h"
+#include "train/partial.h"
 #include "train/problem.h"
 
 /* The answer for one example of an item: means over draws of noise. */
@@ -48,14 +49,19 @@ typedef struct {
   int64_t *counts, *offsets;
 } dx_sweep;
 
-/* Who may end a sweep before its time: asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all. */
+/* Who may end a sweep before its time, and where it is kept then: asked on every rank between chunks of work; true on one gives DX_E_STOPPED on all. */
 typedef struct {
   bool (*stopping)(void *ctx); /* NULL: nobody */
   void *ctx;
+  dx_partial *partial;         /* rank 0; NULL: nowhere */
 } dx_patience;
 
 /* What a sweep's answers are given to, in order: example e, stratum k. */
-typedef void (*dx_fold_fn)(void *ctx, int64_t e, int64_t k, const dx_answer *a);
+typedef struct {
+  void (*add)(void *ctx, int64_t e, int64_t k, const dx_answer *a);
+  void *ctx;
+  dx_sums sums;  /* all that add changes */
+} dx_fold;
 
 /* The order in which examples of a split are taken: those that a keyed permutation puts first.  Local */
 void dx_sweep_order(const dx_problem *p, dx_split split, dx_permutation *out);
@@ -67,6 +73,6 @@ dx_error *dx_sweep_create(dx_sweep *s, dx_problem *p, const dx_predictor *predic
 void dx_sweep_destroy(dx_sweep *s);
 /* As a sampler goes: at every t of p->process instead, x0hat clipped if the data declare a range. */
 void dx_sweep_every_step(dx_sweep *s);
-/* All items; rank 0 folds. DX_E_STOPPED after a request to stop.  Collective */
-dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, dx_fold_fn fold, void *ctx) DX_MUST_CHECK;
+/* All items that the sums do not hold yet; rank 0 folds. DX_E_STOPPED after a request to stop.  Collective */
+dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, const dx_fold *fold) DX_MUST_CHECK;
 #endif
