@@ -2,6 +2,7 @@
 /* cmd_evaluate.c - diffx evaluate RUN|CHECKPOINT. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -43,17 +44,27 @@ static void print(const dx_problem *p, const dx_evaluation *e)
            h->strata_gain_high);
 }
 
-/* Where the data have labels, the bound of each class. */
-static void print_classes(const dx_problem *p, const dx_evaluation *e)
+/* Where the data have labels, the bound of each class, by its name if the data tell them. */
+static dx_error *print_classes(const dx_problem *p, const dx_evaluation *e)
 {
   const double bits = dx_problem_bits(p);
+  char *names, *rest, *name;
 
-  if (e->classes == 0 || e->classes > 100) return;
+  if (e->classes == 0 || e->classes > 100) return NULL;
+  DX_TRY(dx_dataset_class_names(p->data, &names));
+  rest = names;
   printf("%-10s %14s %12s %14s %12s\n", "class", "nats", "+-", "bits/dim", "examples");
-  for (int64_t i = 0; i < e->classes; i++)
+  for (int64_t i = 0; i < e->classes; i++) {
+    char number[24];
+
+    snprintf(number, sizeof number, "%lld", (long long)i);
+    name = rest ? strsep(&rest, "\n") : NULL;
     if (e->class_count[i] > 0)
-      printf("%-10lld %14.6f %12.6f %14.6f %12.0f\n", (long long)i, e->class_total[i], e->class_stderr[i], e->class_total[i] * bits,
-             e->class_count[i]);
+      printf("%-10s %14.6f %12.6f %14.6f %12.0f\n", name && *name ? name : number, e->class_total[i], e->class_stderr[i],
+             e->class_total[i] * bits, e->class_count[i]);
+  }
+  free(names);
+  return NULL;
 }
 
 /* What may end an evaluation before its time. */
@@ -120,8 +131,8 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_evaluate(p, &task, &e));
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
-    print_classes(p, &e);
-    err = dx_record_write_evaluation(p, &e, path);
+    err = print_classes(p, &e);
+    if (!err) err = dx_record_write_evaluation(p, &e, path);
     if (!err) remove(w.begun);
   }
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));

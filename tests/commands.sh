@@ -198,6 +198,31 @@ judge $? "a run's record has one grid"
 test $? = 3 && words "evaluate.per_example is terms" "at 5 of " "allowed: totals" && ! test -e none.h5
 judge $? "terms of each example at a few t are refused"
 
+"$diffx" data make shapes named.h5 size=8 train=40 test=30 >said 2>&1
+python "names for the classes of a file" <<'P'
+import h5py
+h5py.File('named.h5', 'a').attrs['class_names'] = 'disc\nbox\nstripes'
+P
+cat >named.yaml <<'Y'
+{name: named, output: named, data: {kind: file, file: named.h5}, process: {schedule: cosine, timesteps: 6}, model: {kind: mlp, hidden: [8]},
+ train: {steps: 1, batch: 8, grain: 8}, evaluate: {grain: 4}, sample: {every: never}}
+Y
+"$diffx" named.yaml >said 2>&1 && ranks 2 evaluate named -o classes.h5 evaluate.per_example=terms >>said 2>&1
+judge $? "evaluate data with labels"
+cp said table
+python "classes have their names and terms, examples their classes" <<'P'
+import h5py, numpy as np
+k, data, said = h5py.File('classes.h5')['kl'], h5py.File('named.h5'), open('table').read()
+row, label, vb, total = (k[f'example_{n}'][:] for n in ('row', 'label', 'vb', 'total'))
+assert (label == data['test/label'][:][row]).all() and len(set(label)) == 3
+for c, name in enumerate(('disc', 'box', 'stripes')):
+    np.testing.assert_allclose(k['class_vb'][c], vb[label == c].mean(0), rtol=1e-12)
+    np.testing.assert_allclose(k['class_total'][0, c], total[label == c].mean(), rtol=1e-12)
+    assert k['class_count'][0, c] == (label == c).sum() and f'{name} ' in said, said
+run = h5py.File('named/metrics.h5')['kl']
+assert k.attrs['class_names'] == run.attrs['class_names'] == 'disc\nbox\nstripes' and 'class_vb' not in run
+P
+
 # --- compare -----------------------------------------------------------------------------------
 ranks 3 "$exp/smoke.yaml" output=same $often >said 2>&1
 says "compare equal runs" "equal: " " datasets, bit for bit" -- compare run same

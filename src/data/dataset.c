@@ -102,6 +102,12 @@ void dx_dataset_close(dx_dataset *d)
   free(d);
 }
 
+dx_error *dx_dataset_class_names(const dx_dataset *d, char **text)
+{
+  *text = NULL;
+  return d->source->class_names && d->info.classes > 0 ? d->source->class_names(d->state, text) : NULL;
+}
+
 const dx_dataset_info *dx_dataset_info_of(const dx_dataset *d) { return &d->info; }
 
 int64_t dx_dataset_bytes_held(const dx_dataset *d)

@@ -57,6 +57,8 @@ typedef struct {
      label where it is not NULL and the set has them. */
   dx_error *(*rows)(void *state, dx_split split, int64_t first, int64_t n, void *out, int32_t *label);
   void (*close)(void *state);  /* Collective */
+  /* Local: the names of the classes, a line each (malloc'd), or NULL where the data tell none. NULL: never. */
+  dx_error *(*class_names)(void *state, char **text);
 } dx_source;
 const dx_source *dx_source_find(const char *name); /* NULL: no such kind */
 const dx_source *dx_source_at(int i);              /* in the order of the list; NULL after the last */
@@ -68,6 +70,8 @@ typedef struct dx_dataset dx_dataset;
 dx_error *dx_dataset_open(const dx_data_config *common, const void *kind_config, const dx_comm *c,
                           dx_dataset **out) DX_MUST_CHECK;
 void dx_dataset_close(dx_dataset *d); /* Collective; NULL is fine */
+/* The names of the classes, a line each (malloc'd), or NULL where the data tell none.  Local */
+dx_error *dx_dataset_class_names(const dx_dataset *d, char **text) DX_MUST_CHECK;
 const dx_dataset_info *dx_dataset_info_of(const dx_dataset *d);
 int64_t dx_dataset_bytes_held(const dx_dataset *d);      /* on this rank */
 

@@ -279,6 +279,13 @@ static dx_error *rows(void *state, dx_split split, int64_t first, int64_t n, voi
   return dx_h5_read_rows(o->f, path, DX_H5_I32, first, n, label);
 }
 
+static dx_error *class_names(void *state, char **text)
+{
+  const opened *o = state;
+
+  return dx_h5_has_attr(o->f, "/", "class_names") ? dx_h5_get_text(o->f, "/", "class_names", text) : NULL;
+}
+
 static void close(void *state)
 {
   opened *o = state;
@@ -290,5 +297,5 @@ static void close(void *state)
 const dx_source dx_source_file = {
   .name = "file", .help = "samples from an HDF5 file (data/README.md)",
   .options = options, .config_size = sizeof(config),
-  .open = open, .rows = rows, .close = close,
+  .open = open, .rows = rows, .close = close, .class_names = class_names,
 };

@@ -77,6 +77,8 @@ void dx_evaluation_free(dx_evaluation *e)
   free(e->example_row);
   free(e->example_total);
   free(e->example_vb);
+  free(e->example_label);
+  free(e->class_vb);
   *e = (dx_evaluation){0};
 }
 
@@ -114,6 +116,9 @@ int64_t dx_evaluation_forwards(const dx_problem *p)
   return dx_strata_count(p) * dx_strata_forwards_of_one(p) + dx_estimate_forwards(p) + dx_strata_pilot_forwards(p);
 }
 
+/* Are the terms of each class added up, too? */
+typedef enum { OF_ALL, BY_CLASS } tally_kind;
+
 /* Rank 0's sums over a whole evaluation. */
 typedef struct {
   const dx_problem *problem;
@@ -126,9 +131,11 @@ typedef struct {
   double *spread;              /* (steps) squared deviations of draws from their example's mean */
   double *total_spread;        /* of totals */
   double *running;             /* (grain) totals of the block's examples */
+  double *class_vb, *class_n;  /* (classes, steps) sums and counts; NULL unless the result wants them */
   void *memory;                /* owns them */
   size_t size;
   double *example_total, *example_vb; /* the result's, or NULL */
+  int32_t *example_label;
 } tally;
 
 static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
@@ -146,6 +153,10 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
   *total += a->weight * a->vb;
   moments_add(&y->vb[row], a->vb);
   if (y->example_vb) y->example_vb[e * y->problem->grid.steps + row] = a->vb;
+  if (y->class_vb && a->label >= 0) {
+    y->class_vb[a->label * y->problem->grid.steps + row] += a->vb;
+    y->class_n[a->label * y->problem->grid.steps + row]++;
+  }
   y->variance[row] += a->variance;
   y->spread[row] += a->spread;
   *y->total_spread += a->weight * a->weight * a->spread;
@@ -154,6 +165,7 @@ static void fold_terms(void *ctx, int64_t e, int64_t k, const dx_answer *a)
   if (k < y->strata->count - 1) return;
   moments_add(y->total, *total);
   if (y->example_total) y->example_total[e] = *total;
+  if (y->example_label) y->example_label[e] = a->label;
   if (a->label >= 0) moments_add(&y->of_class[a->label], *total);
 }
 
@@ -185,7 +197,12 @@ static dx_error *create_by_example(const dx_problem *p, int64_t N, dx_evaluation
   out->example_row = calloc((size_t)N, sizeof *out->example_row);
   out->example_total = calloc((size_t)N, sizeof *out->example_total);
   if (wants_terms(p)) out->example_vb = calloc((size_t)N, (size_t)out->timesteps * sizeof *out->example_vb);
-  if (!out->example_row || !out->example_total || (wants_terms(p) && !out->example_vb))
+  if (out->classes > 0) {
+    out->example_label = calloc((size_t)N, sizeof *out->example_label);
+    out->class_vb = calloc((size_t)out->classes, (size_t)out->timesteps * sizeof *out->class_vb);
+  }
+  if (!out->example_row || !out->example_total || (wants_terms(p) && !out->example_vb) ||
+      (out->classes > 0 && (!out->example_label || !out->class_vb)))
     return DX_FAIL(INTERNAL, "no memory for the %s of %lld examples", p->spec->evaluate.per_example, (long long)N);
   dx_sweep_order(p, DX_TEST, &order);
   for (int64_t e = 0; e < N; e++) out->example_row[e] = (int64_t)dx_permutation_at(&order, (uint64_t)e);
@@ -227,6 +244,8 @@ static void finish(const tally *y, dx_evaluation *out)
     out->class_total[i] = moments_mean(&y->of_class[i]);
     out->class_stderr[i] = moments_stderr(&y->of_class[i]);
   }
+  for (int64_t i = 0; out->class_vb && i < out->classes * out->timesteps; i++)
+    out->class_vb[i] = y->class_n[i] > 0 ? y->class_vb[i] / y->class_n[i] : NAN;
   out->head.prior = moments_mean(y->prior);
   out->head.prior_stderr = moments_stderr(y->prior);
   out->head.decoder = out->vb[0];
@@ -236,12 +255,12 @@ static void finish(const tally *y, dx_evaluation *out)
   out->head.total_draw_stderr = draw_stderr(*y->total_spread, R, (double)y->total->n);
 }
 
-static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata, int64_t examples)
+static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata, int64_t examples, tally_kind kind)
 {
-  const int64_t T = p->grid.steps, C = p->info->classes, grain = p->spec->evaluate.grain;
+  const int64_t T = p->grid.steps, C = p->info->classes, grain = p->spec->evaluate.grain, terms = kind == BY_CLASS ? C * T : 0;
 
   *y = (tally){.problem = p, .strata = strata, .grain = grain, .examples = examples,
-               .size = (size_t)(T + C + 2) * sizeof(moments) + (size_t)(4 * T + grain + 1) * sizeof(double)};
+               .size = (size_t)(T + C + 2) * sizeof(moments) + (size_t)(4 * T + grain + 1 + 2 * terms) * sizeof(double)};
   y->memory = calloc(1, y->size);
   if (!y->memory) return DX_FAIL(INTERNAL, "no memory for an evaluation");
   y->prior = y->memory;
@@ -254,6 +273,9 @@ static dx_error *create_tally(tally *y, dx_problem *p, const dx_strata *strata, 
   y->spread = y->variance + T;
   y->total_spread = y->spread + T;
   y->running = y->total_spread + 1;
+  if (terms == 0) return NULL;
+  y->class_vb = y->running + grain;
+  y->class_n = y->class_vb + terms;
   return NULL;
 }
 
@@ -263,7 +285,8 @@ static dx_sums sums_of(const tally *y)
   const size_t N = (size_t)y->examples * sizeof(double);
 
   return (dx_sums){{{y->memory, y->size}, {y->example_total, y->example_total ? N : 0},
-                    {y->example_vb, y->example_vb ? N * (size_t)y->problem->grid.steps : 0}}};
+                    {y->example_vb, y->example_vb ? N * (size_t)y->problem->grid.steps : 0},
+                    {y->example_label, y->example_label ? (size_t)y->examples * sizeof *y->example_label : 0}}};
 }
 
 /* The bound of the tally's examples of a split, with that variance of the decoder.  Collective */
@@ -292,7 +315,7 @@ static dx_error *find_gap(dx_problem *p, const dx_predictor *predictor, double v
 
   h->train = h->train_stderr = h->gap = h->gap_stderr = NAN;
   if (dx_evaluation_train_examples(p) == 0) return NULL;
-  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, create_tally(&y, p, strata, dx_evaluation_train_examples(p))));
+  DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, create_tally(&y, p, strata, dx_evaluation_train_examples(p), OF_ALL)));
   DX_TRY_GOTO(err, out, find_bound(p, predictor, variance, DX_TRAIN, wait, &y));
   h->train = moments_mean(y.total);
   h->train_stderr = moments_stderr(y.total);
@@ -306,12 +329,15 @@ out:
 /* Room for the result and the sums.  Local */
 static dx_error *create(dx_problem *p, const dx_evaluation_task *task, const dx_strata *strata, tally *y, dx_evaluation *out)
 {
-  DX_TRY(create_tally(y, p, strata, dx_evaluation_examples(p)));
+  const bool by_example = task->by_example && dx_comm_rank(p->team->comm) == 0;
+
+  DX_TRY(create_tally(y, p, strata, dx_evaluation_examples(p), by_example ? BY_CLASS : OF_ALL));
   DX_TRY(create_result(p->grid.steps, p->info->classes, out));
-  if (!task->by_example || dx_comm_rank(p->team->comm) > 0) return NULL;
+  if (!by_example) return NULL;
   DX_TRY(create_by_example(p, dx_evaluation_examples(p), out));
   y->example_total = out->example_total;
   y->example_vb = out->example_vb;
+  y->example_label = out->example_label;
   return NULL;
 }
 

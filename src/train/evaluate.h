@@ -40,6 +40,8 @@ typedef struct {
      evaluate.per_example: terms its terms (examples, T), too. Rank 0; else NULL */
   int64_t *example_row;
   double *example_total, *example_vb;
+  int32_t *example_label; /* of data with labels */
+  double *class_vb;       /* (classes, T) of them, too: the mean terms of each class, NaN where none was evaluated */
 } dx_evaluation;
 
 static inline int64_t dx_evaluation_numbers(int64_t timesteps, int64_t classes)

@@ -14,7 +14,7 @@ typedef struct dx_partial dx_partial;
 
 /* A part of what a sweep sums up. */
 typedef struct { void *at; size_t size; } dx_block;
-enum { DX_BLOCKS = 3 };
+enum { DX_BLOCKS = 4 };
 typedef struct { dx_block block[DX_BLOCKS]; } dx_sums; /* unused ones have size 0 */
 
 /* key tells evaluations apart: the file of another one, or a damaged one, is passed over with a word. path NULL: nothing is kept. */

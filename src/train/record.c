@@ -47,6 +47,7 @@ struct dx_record {
   int64_t gone;        /* the greatest step of a dropped checkpoint's mark */
   table table[KINDS];
   shape ours;          /* of evaluations */
+  char *class_names;   /* a line each, or NULL */
   dx_journal *journal;
 };
 
@@ -171,12 +172,12 @@ static dx_error *rewrite(dx_record *r)
   return dx_journal_commit(r->journal);
 }
 
-static dx_record *create(const dx_problem *p, const char *folder)
+static dx_error *create(const dx_problem *p, const char *folder, dx_record **out)
 {
   const size_t T = (size_t)p->process.timesteps;
   dx_record *const r = calloc(1, sizeof *r);
 
-  if (!r) return NULL;
+  if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
   r->problem = p;
   snprintf(r->folder, sizeof r->folder, "%s", folder);
   r->table[TRAIN].size = sizeof(dx_train_row);
@@ -186,7 +187,8 @@ static dx_record *create(const dx_problem *p, const char *folder)
   r->table[KL].size = 8 * numbers_of(r, &r->ours) + sizeof r->ours;
   r->table[SESSION].size = sizeof(session);
   r->table[MARK].size = sizeof(mark);
-  return r;
+  *out = r;
+  return dx_dataset_class_names(p->data, &r->class_names);
 }
 
 static bool has_row(const table *t, int64_t step)
@@ -211,11 +213,11 @@ static dx_error *keep_old_metrics(const dx_record *r)
 
 dx_error *dx_record_open(const dx_problem *p, const char *folder, int64_t last_step, dx_record **out)
 {
-  dx_record *r = create(p, folder);
+  dx_record *r = NULL;
   char path[4096];
   dx_error *err;
 
-  if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
+  DX_TRY_GOTO(err, out, create(p, folder, &r));
   r->last_step = last_step;
   snprintf(path, sizeof path, "%s/journal", folder);
   DX_TRY_GOTO(err, out, dx_journal_open(path, replay, r, &r->journal));
@@ -237,6 +239,7 @@ void dx_record_close(dx_record *r)
   if (!r) return;
   dx_journal_close(r->journal);
   for (int k = 0; k < KINDS; k++) free(r->table[k].bytes);
+  free(r->class_names);
   free(r);
 }
 
@@ -435,7 +438,7 @@ static dx_error *write_classes(dx_h5 *f, const dx_record *r)
   };
 
   for (int i = 0; K > 0 && i < COUNT(columns); i++) DX_TRY(write_column(f, r, &columns[i], 0));
-  return NULL;
+  return r->class_names ? dx_h5_set_text(f, "/kl", "class_names", r->class_names) : NULL;
 }
 
 static dx_error *write_kl(dx_h5 *f, const dx_record *r)
@@ -615,11 +618,18 @@ static dx_error *write_examples(dx_h5 *f, const dx_evaluation *e)
 {
   const int64_t N = e->head.examples, T = e->timesteps;
   const dx_h5_info row = {.type = DX_H5_I64, .rank = 1, .dim = {N}}, total = {.type = DX_H5_F64, .rank = 1, .dim = {N}};
-  const dx_h5_info vb = {.type = DX_H5_F64, .rank = 2, .dim = {N, T}};
+  const dx_h5_info vb = {.type = DX_H5_F64, .rank = 2, .dim = {N, T}}, by_class = {.type = DX_H5_F64, .rank = 2, .dim = {e->classes, T}};
+  const dx_h5_info label = {.type = DX_H5_I32, .rank = 1, .dim = {N}};
 
   if (!e->example_row) return NULL;
   DX_TRY(dx_h5_write(f, "/kl/example_row", &row, e->example_row, "row", "row of each example in the test split, from 0", NULL));
   DX_TRY(dx_h5_write(f, "/kl/example_total", &total, e->example_total, "nats", "the bound of each example", NULL));
+  if (e->example_label)
+    DX_TRY(dx_h5_write(f, "/kl/example_label", &label, e->example_label, "1", "class of each example", NULL));
+  if (e->class_vb) {
+    DX_TRY(dx_h5_write(f, "/kl/class_vb", &by_class, e->class_vb, "nats", "mean terms of the examples of each class", NULL));
+    DX_TRY(dx_h5_attach_scale(f, "/kl/class_vb", 1, "/kl/t", "t"));
+  }
   if (!e->example_vb) return NULL;
   DX_TRY(dx_h5_write(f, "/kl/example_vb", &vb, e->example_vb, "nats", "terms of each example: column 0 is L_0, column i is L_i", NULL));
   return dx_h5_attach_scale(f, "/kl/example_vb", 1, "/kl/t", "t");
@@ -650,11 +660,10 @@ dx_error *dx_record_save(dx_record *r)
 
 dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e, const char *path)
 {
-  dx_record *const r = create(p, "");
-  dx_error *err;
+  dx_record *r = NULL;
+  dx_error *err = create(p, "", &r);
 
-  if (!r) return DX_FAIL(INTERNAL, "no memory for the record");
-  err = dx_record_evaluation(r, e);
+  if (!err) err = dx_record_evaluation(r, e);
   if (!err) err = save(r, e, path);
   dx_record_close(r);
   return err;
