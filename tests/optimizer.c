@@ -234,7 +234,7 @@ static void which_weights(void)
   char words[256], name[DX_WEIGHTS_NAME];
 
   ok(dx_averages(&c) == 0 && place_of(&c, "ema", words) == 0 && place_of(&c, "raw", words) == 0, "without an average ema is raw");
-  ok(place_of(&c, "ema-0.9", words) == -1 && !strcmp(words, "is ema-0.9; allowed: raw, ema (raw, too, as train.ema is none)"), "%s", words);
+  ok(place_of(&c, "ema-0.9", words) == -1 && strstr(words, "is ema-0.9; allowed: raw, ema (raw, too, as train.ema is none)") != NULL, "%s", words);
   c.ema = (dx_reals){1, {0.9999}};
   ok(dx_averages(&c) == 1 && place_of(&c, "ema", words) == 1 && place_of(&c, "ema-0.9999", words) == 1 && place_of(&c, "raw", words) == 0 &&
      !strcmp(dx_weights_name(&c, 1, name), "ema") && !strcmp(dx_weights_name(&c, 0, name), "raw"), "one average is called ema, and may be by its rate");
