@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws where the bits go: what each stretch of t costs, and the sum of the bound from T down to t.
 
-The left panel shows t times L_{t-1}: over the logarithm of t equal areas are equal bits. The sum starts with the
-prior and ends at t = 1 with the decoder term, so at the bound itself, drawn with its standard error. The sum has a band where the file holds the terms of single examples (terms share their examples, so
+The left panel shows each KL term by its stretch of the logarithm of t: equal areas are equal bits. The sum starts with the prior and ends at t = 1 with the decoder term, so at the bound itself, drawn with its
+standard error. The sum has a band where the file holds the terms of single examples (terms share their examples, so
 their errors do not just add up).
 """
 import numpy as np
@@ -54,11 +54,12 @@ def _band(ax, row, y, e, width=None):
 
 def draw_density(ax, rows, name="L_{t-1}", band=1.0):
     for row in rows:
-        y, e = np.where(row.t > 1, row.t * row.term, np.nan), band * row.t * row.stderr
+        stretch = np.append(np.nan, np.diff(np.log(row.t)))       # on the axis, of the step from t to the t below it
+        y, e = row.term / stretch, band * row.stderr / stretch
         _band(ax, row, y, e, 0.8 if len(row.t) > 200 else None)
     figure.log_axis(ax.xaxis)
     ax.set_xlabel("timestep $t$")
-    ax.set_ylabel(f"$t\\,{name}$ [{UNIT_NAMES[rows[0].units]}]")
+    ax.set_ylabel(f"${name}\\,/\\,\\Delta\\ln t$ [{UNIT_NAMES[rows[0].units]}]")
     ax.set_title("Where the bits go: equal areas, equal bits")
     figure.legend(ax, len(rows))
 

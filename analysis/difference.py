@@ -18,7 +18,7 @@ class Difference:
 
     total          (difference, standard error)
     pairs          examples of both, compared one by one; 0: the two errors were added (unpaired)
-    term, stderr   (T,) of the terms; None where the runs differ in T; by_t: whether these were compared one by one
+    term, stderr   (T,) of the terms; None where the runs differ in their t; by_t: whether these were compared one by one
     running        (T,) sum of prior and terms from T down to t, at t = 1 with L_0; running_stderr: NaN if unknown
     """
 
@@ -34,9 +34,10 @@ class Difference:
             rows = self._common_rows(*each)
             self.pairs = len(rows[0])
             self.total = tuple(float(v) for v in bits.mean_error(each[0].total[rows[0]] - each[1].total[rows[1]]))
-        self.by_t = rows is not None and len(k.t) == len(reference.t) and all(e.vb is not None for e in each)
+        same = np.array_equal(k.t, reference.t)
+        self.by_t = rows is not None and same and all(e.vb is not None for e in each)
         self.term = self.stderr = self.running = self.running_stderr = None
-        if len(k.t) == len(reference.t):
+        if same:
             self._added(k, reference)
         if self.by_t:
             self._paired(each[0].vb[rows[0]] - each[1].vb[rows[1]], k.prior[0] - reference.prior[0])
@@ -81,7 +82,7 @@ def differences(terms):
 def _draw(ax, draw, found, name, band):
     shown = [d for d in found if d.term is not None]
     if not shown:
-        return figure.say(ax, "other T: only totals compare")
+        return figure.say(ax, "other t: only totals compare")
     ax.axhline(0.0, color=figure.GREY, linewidth=0.8)
     draw(ax, shown, name, band)
     figure.legend(ax, len(shown) + 1)

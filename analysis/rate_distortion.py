@@ -20,14 +20,19 @@ def table(k, rows):
     return [(n, rate[T - n], rmse[T - n]) for n in counts]
 
 
+def reverse_steps(k):
+    """Steps of the reverse process down to each t, that one too: T - t + 1, or fewer where it is respaced."""
+    return np.arange(len(k.t), 0, -1)
+
+
 def draw_distortion(ax, terms):
-    _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.distortion()))
+    _draw(ax, terms, lambda k: (reverse_steps(k), k.distortion()))
     ax.set_xlabel("reverse steps $T - t + 1$")
     ax.set_title("Distortion" + _distortion_axis(ax, terms))
 
 
 def draw_rate(ax, terms):
-    _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.rate()))
+    _draw(ax, terms, lambda k: (reverse_steps(k), k.rate()))
     ax.set_xlabel("reverse steps $T - t + 1$")
     ax.set_ylabel(f"rate [{UNIT_NAMES[terms[0].units]}]")
     ax.set_title("Rate")
@@ -74,9 +79,10 @@ def print_table(k, rows):
 def write_csv(path, terms):
     """The whole curves: a row per run and t, both units."""
     def rows(k):
-        T, nats = len(k.t), k.rate() * k.record.units_factor(k.units)
+        nats = k.rate() * k.record.units_factor(k.units)
         bits, rmse = nats / k.record.units_factor("bits"), k.distortion()
-        return ([k.record.label, k.step, i + 1, T - i, bits[i], nats[i], rmse[i]] for i in range(T))
+        return ([k.record.label, k.step, int(t), n, bits[i], nats[i], rmse[i]]
+                for i, (t, n) in enumerate(zip(k.t, reverse_steps(k).tolist())))
 
     figure.write_csv(path, ["run", "step", "t", "T-t+1", "rate_bits_per_dim", "rate_nats", "rmse"],
                      (row for k in terms for row in rows(k)))

@@ -149,19 +149,20 @@ BY_T = {"kl": ("vb", "vb_stderr", "x0_mse", "count"), "train_by_t": ("kl", "x0_m
 class Terms:
     """The terms of the bound at one step of training, in bits/dim or nats.
 
+    t              (T,) 1..T; of a respaced evaluation (T shorter) the t of its steps
     term, stderr   (T,) L_0 and the KL terms; NaN where no example was evaluated
     x0_mse, count  (T,) mean squared error of x0 in normalised units; examples
     prior, decoder, total: (value, standard error), or None where not evaluated
     """
 
     def __init__(self, record, group, row, units):
-        f, T = record.units_factor(units), record.timesteps
+        f = record.units_factor(units)
         kl = group == "kl"
         self.record, self.units, self._row = record, units, row if kl else None
         self.step = int(record.array(f"{group}/step")[row])
-        self.t = np.arange(1, T + 1)
+        self.t = record.times(group)
         self.term = record.array("kl/vb" if kl else "train_by_t/kl")[row] / f
-        self.stderr = record.array("kl/vb_stderr")[row] / f if kl else np.full(T, np.nan)
+        self.stderr = record.array("kl/vb_stderr")[row] / f if kl else np.full(len(self.t), np.nan)
         self.x0_mse = record.array(f"{group}/x0_mse")[row]
         self.count = record.array(f"{group}/count")[row]
         self.prior = self.decoder = self.total = self.examples = None
@@ -187,13 +188,14 @@ class Terms:
     def filled(self):
         """The terms, those not evaluated interpolated between their neighbours (straight in
         log t and log L, as the terms fall like a power of t)."""
-        known = np.isfinite(self.term) & (self.t > 1)
+        step = np.arange(len(self.t)) > 0      # all but L_0
+        known = np.isfinite(self.term) & step
         if not known.any() or not self.missing:
             return self.term
         y = self.term[known]
         logs = (y > 0).all()
         there = np.interp(np.log(self.t), np.log(self.t[known]), np.log(y) if logs else y)
-        return np.where(np.isfinite(self.term) | (self.t == 1), self.term, np.exp(there) if logs else there)
+        return np.where(np.isfinite(self.term) | ~step, self.term, np.exp(there) if logs else there)
 
     def rate(self):
         """(T,) the rate at t: the prior and the KL terms of the steps s >= t, s >= 2 (DDPM, table 4).
@@ -208,10 +210,10 @@ class Terms:
 
     def shares(self):
         """[(first t, last t, sum of the KL terms)] by powers of ten of t, and the prior as (None, None, L_T)."""
-        T, kl, rows = len(self.t), self.filled(), []
+        T, kl, rows = int(self.t[-1]), np.append(0.0, self.filled()[1:]), []
         first, last = 2, 10
         while first <= T:
-            rows.append((first, min(last, T), float(kl[first - 1:last].sum())))
+            rows.append((first, min(last, T), float(kl[(self.t >= first) & (self.t <= last)].sum())))
             first, last = last + 1, last * 10
         return rows + ([(None, None, self.prior[0])] if self.prior else [])
 
@@ -240,7 +242,7 @@ class Run(_File):
         elif group == "process" and member in BY_T[group]:
             shape = (self.timesteps,)
         elif member in BY_ROW.get(group, ()) + BY_T.get(group, ()):
-            shape = (self.rows(group),) + ((self.timesteps,) if member in BY_T.get(group, ()) else ())
+            shape = (self.rows(group),) + ((len(self.times(group)),) if member in BY_T.get(group, ()) else ())
         return super().array(name, *shape)
 
     def of_evaluation(self, name, row, *shape):
@@ -281,13 +283,22 @@ class Run(_File):
 
     def _coordinates(self, name, dims):
         group = name.partition("/")[0]
-        found = {"t": lambda: range(1, self.timesteps + 1), "step": lambda: self.array(f"{group}/step").astype(np.int64),
+        found = {"t": lambda: self.times(group), "step": lambda: self.array(f"{group}/step").astype(np.int64),
                  "example": lambda: self.of_evaluation("kl/example_row", -1, None).astype(np.int64)}
         return {d: (d, np.asarray(found[d]())) for d in dims if d in found}
 
     def rows(self, group):
         """How many rows a group has; 0 where it is not there."""
         return len(self.array(f"{group}/step")) if self.has(f"{group}/step") else 0
+
+    def times(self, group):
+        """The t of each column of a group: 1..T, but those of its steps in a respaced evaluation."""
+        if group != "kl" or not self.has("kl/t"):
+            return np.arange(1, self.timesteps + 1)
+        t = super().array("kl/t", None).astype(np.int64)
+        if len(t) < 1 or t[0] < 1 or t[-1] > self.timesteps or (np.diff(t) < 1).any():
+            raise RunError(self.path, f"kl/t does not rise within 1..{self.timesteps}")
+        return t
 
     def units_factor(self, units):
         """What nats are divided by."""
@@ -384,7 +395,8 @@ class Examples:
         if len(np.unique(self.row)) < len(self.row):
             raise RunError(r.path, "kl/example_row names a row twice")
         self.total = r.of_evaluation("kl/example_total", row, len(self.row)) / f
-        self.vb = (r.of_evaluation("kl/example_vb", row, len(self.row), r.timesteps) / f if r.has("kl/example_vb") else None)
+        shape = len(self.row), len(r.times("kl"))
+        self.vb = r.of_evaluation("kl/example_vb", row, *shape) / f if r.has("kl/example_vb") else None
 
 
 def record_path(run):

@@ -148,7 +148,7 @@ def notes(runs):
         if not u.terms:
             found.append(f"{u.label}: no evaluation in its record, so no bound and no rate.")
         elif u.terms.missing:
-            found.append(f"{u.label}: {u.terms.missing} of {u.record.timesteps - 1} KL terms were not evaluated. The total "
+            found.append(f"{u.label}: {u.terms.missing} of {len(u.terms.t) - 1} KL terms were not evaluated. The total "
                          "is an unbiased estimate all the same; rate and shares interpolate the missing terms.")
         if u.record.rows("train"):
             bad = np.count_nonzero(~np.isfinite(u.record.array("train/loss")))
@@ -217,7 +217,7 @@ def training(runs, units):
 
 def where_bits_go(terms, units):
     unit = UNIT_NAMES[units]
-    alt = "; ".join(f"{k.record.label}: {pm(k.term[1])} at t = 2, {pm(k.term[-1])} at t = {len(k.t)}"
+    alt = "; ".join(f"{k.record.label}: {pm(k.term[1])} at t = {k.t[1]}, {pm(k.term[-1])} at t = {k.t[-1]}"
                     for k in terms if len(k.t) > 1)
     rows_of_bits = [bits.Bits(k) for k in terms]
     shares = [k.shares() for k in terms]
@@ -234,8 +234,8 @@ def where_bits_go(terms, units):
         panel(kl.draw_terms, f"KL term per timestep in {unit}, both axes logarithmic. {alt}.",
               "L_{t−1}: the KL divergence of the step from t to t − 1. The decoder term L_0 may be negative and "
               "stands in the table of results.", terms),
-        panel(bits.draw_density, f"t times the KL term over the logarithm of t, in {unit}.",
-              "The same terms times t: over the logarithm of t equal areas are equal bits.", rows_of_bits),
+        panel(bits.draw_density, f"KL term by its stretch of the logarithm of t, in {unit}.",
+              "The same terms by their stretch of the logarithm of t: equal areas are equal bits.", rows_of_bits),
         panel(bits.draw_running, f"Sum of the prior, the KL terms and at t = 1 the decoder term, from T down to t, in {unit}.",
               "What the bound has come to on the way down to t; at t = 1 it is complete, drawn with its standard error.",
               rows_of_bits)]
@@ -256,8 +256,8 @@ def differences(terms, units):
         rows = [(d.name, [pm(*d.total), d.words()]) for d in found]
         parts.append(table([f"bound on −log p(x_0) [{UNIT_NAMES[units]}]", "difference", "standard error"], rows, number=False))
         parts.append(figures([
-            panel(difference.draw_terms, "t times the difference of the KL terms over the logarithm of t.",
-                  "Where the difference comes from: over the logarithm of t equal areas are equal bits.", found),
+            panel(difference.draw_terms, "Difference of the KL terms by their stretch of the logarithm of t.",
+                  "Where the difference comes from: equal areas are equal bits.", found),
             panel(difference.draw_running, "Sum of the differences from T down to t.",
                   "What the difference has come to on the way down to t; at t = 1 it is complete.", found)]))
     return "".join(parts + refused)

@@ -66,6 +66,7 @@ make_run worse "--each stacked --evaluations 1 --examples 300 --seed 2 --worse 0
 make_run totals "--each total --evaluations 1 --examples 300 --seed 3 --name totals"
 make_run foreign "--each vb --evaluations 1 --examples 9 --hash 0123456789abcdef --name foreign"
 make_run apart "--each total --evaluations 1 --examples 9 --first-row 1000 --name apart"
+make_run respaced "--noiseless --respace 50 --name respaced"
 g=$dir/good o=$dir/other
 
 for s in bits by_class curves difference gradient_variance kl points profile rate_distortion record report schedule tensorboard; do
@@ -85,7 +86,11 @@ drawn "curves: two runs" curves.py "$g $o -o $dir/curves.png --dpi 100 --csv $di
 drawn "curves: NaN losses, no evaluation" curves.py "$dir/early -o $dir/early.svg"
 drawn "rate_distortion: two runs" rate_distortion.py "$g $o -o $dir/rd.png --dpi 100 --csv $dir/rd.csv"
 cp "$dir/out" "$dir/rd.txt"
-drawn "bits: two runs" bits.py "$g $dir/paired -o $dir/bits.png --dpi 100 --csv $dir/bits.csv"
+drawn "rate_distortion: a respaced evaluation" rate_distortion.py "$dir/respaced -o $dir/respaced.svg --csv $dir/respaced.csv"
+drawn "kl: a respaced evaluation" kl.py "$g $dir/respaced -o $dir/respaced.png"
+grep -Eq '^  t = 11..100 +4.75889 ' "$dir/out"; say "kl: the decades of t, not of columns" $?
+drawn "difference: respaced against all steps" difference.py "$g $dir/respaced -o $dir/respaced.pdf"
+drawn "bits: two runs" bits.py "$g $dir/paired $dir/respaced -o $dir/bits.png --dpi 100 --csv $dir/bits.csv"
 drawn "bits: terms not evaluated, nats" bits.py "$dir/subset -o $dir/subset.pdf --units nats"
 drawn "by_class: one class without examples" by_class.py "$o -o $dir/classes.png --dpi 100 --csv $dir/classes.csv"
 drawn "schedule: one run" schedule.py "$g -o $dir/schedule.png --dpi 100 --csv $dir/schedule.csv"
@@ -212,6 +217,25 @@ with h5py.File(os.environ["dir"] + "/other/metrics.h5") as f:
     rows = read("classes")
     assert [r["examples"] for r in rows] == ["0", "500", "500", "500"] and rows[0]["total_bits"] == ""
     assert all(abs(float(rows[c]["total_bits"]) * 2 * log(2) - f["kl/class_total"][4, c]) < 1e-7 for c in (1, 2, 3))
+END
+# The telescope again: respaced terms, too, are half the logarithm of (1 - abar) from one t to the next that is used.
+holds "a respaced evaluation: rate and distortion at its t, areas that are bits" <<'END'
+import csv, os
+import numpy as np
+from oracle import *
+rows = list(csv.DictReader(open(os.environ["dir"] + "/respaced.csv")))
+t = [int(r["t"]) for r in rows]
+assert len(t) == 50 and t[0] == 1 and t[-1] == T and [int(r["T-t+1"]) for r in rows] == list(range(50, 0, -1))
+for below, r in zip(t, rows[1:]):
+    value = prior + 0.5 * log2((1 - abar[T]) / (1 - abar[below]))
+    assert abs(float(r["rate_bits_per_dim"]) - value) < 1e-7 * (1 + value) and abs(float(r["rmse"]) - rmse(int(r["t"]))) < 1e-7, r
+assert t[1] > 10 and abs(prior + 0.5 * log2((1 - abar[T]) / (1 - abar[1])) - rate(1)) < 1e-9
+from diffx_analysis import Run, bits, figure
+b = bits.Bits(Run(os.environ["dir"] + "/respaced").evaluation())
+fig, (ax,) = figure.panels(1, 1)
+bits.draw_density(ax, [b])
+x, y = ax.lines[0].get_data()
+assert x.tolist() == t[1:] and abs((y * np.diff(np.log(t))).sum() + prior - rate(1)) < 1e-9
 END
 # alpha_bar, beta~: as other programs compute them for DDPM's schedule. Where p has the variance of q, a squared error of x_0
 # costs c^2 / (2 beta~) with the c that multiplies x_0 in the mean of q (DDPM, eq. 7): the weight, written without SNR.
@@ -474,6 +498,7 @@ refused "kl without evaluation" 5 "no evaluation in this record" kl.py "$dir/ear
 refused "rate_distortion without evaluation" 5 "no evaluation in this record" rate_distortion.py "$dir/early"
 refused "no samples" 4 "no samples yet" points.py "$dir/early"
 refused "samples are images" 5 "points are wanted" points.py "$dir/image"
+refused "closed form of a respaced evaluation" 5 "a respaced evaluation; the closed form" kl.py "$dir/respaced --gaussian 1"
 refused "a step without evaluation" 2 "no evaluation at step 7; there are 3125" kl.py "$g --step 7"
 refused "a step without samples" 2 "no samples of step 7; there are 15625" points.py "$g --step 7"
 refused "unknown ending" 2 "must end in .png, .pdf, .svg" kl.py "$g -o $dir/kl.xyz"
@@ -500,7 +525,12 @@ if test -x ./diffx; then
   ./diffx evaluate "$dir/real/smoke" -o "$dir/late.h5" >"$dir/err" 2>&1; say "diffx evaluate" $?
   drawn "real runs: kl of a later evaluation" kl.py "$dir/late.h5 -o $dir/real.png"
   drawn "real runs: schedule" schedule.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
-  drawn "real runs: bits" bits.py "$dir/late.h5 -o $dir/real.png"
+  ./diffx evaluate "$dir/real/smoke" -o "$dir/few.h5" evaluate.respace=10 >"$dir/err" 2>&1; say "diffx evaluate, respaced" $?
+  ./diffx evaluate "$dir/real/smoke" -o "$dir/each.h5" evaluate.per_example=terms evaluate.timesteps=all >"$dir/err" 2>&1
+  say "diffx evaluate, terms of each example" $?
+  drawn "real runs: bits" bits.py "$dir/late.h5 $dir/few.h5 $dir/each.h5 -o $dir/real.png"
+  drawn "real runs: difference" difference.py "$dir/each.h5 $dir/late.h5 $dir/few.h5 -o $dir/real.png"
+  test "$(grep -c '(paired over 500 examples)' "$dir/out")" -eq 2; say "real runs: paired" $?
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
   holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
 from diffx_analysis import Run

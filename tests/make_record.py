@@ -25,6 +25,17 @@ def schedule(T):
             "variance": np.append(posterior[min(1, T - 1)], beta[1:]), "c1": beta * np.sqrt(before) / (1 - abar)}
 
 
+def respaced(p, n):
+    """The process of n of the steps, 1 and T among them, as `evaluate.respace` has it, and their t."""
+    t = np.unique(np.round(np.linspace(1, len(p["beta"]), n)).astype(np.int64))
+    abar = p["alpha_bar"][t - 1]
+    before = np.append(1.0, abar[:-1])
+    beta = 1 - abar / before
+    posterior = beta * (1 - before) / (1 - abar)
+    return {"beta": beta, "alpha_bar": abar, "posterior_variance": posterior,
+            "variance": np.append(posterior[1], beta[1:]), "c1": beta * np.sqrt(before) / (1 - abar)}, t
+
+
 def closed_form(p, D, s2, scale):
     """(T,) terms in nats with the optimal decoder variance, the prior, and E|x0 - x0hat|^2 / D."""
     abar, v = p["alpha_bar"], s2 * (1 - p["alpha_bar"]) / (p["alpha_bar"] * s2 + 1 - p["alpha_bar"])
@@ -46,8 +57,8 @@ def dataset(f, name, data, units, text, scale=None):
         d.dims[d.ndim - 1].label = "t"
 
 
-def t_scale(f, group, T):
-    dataset(f, f"{group}/t", np.arange(1, T + 1), "1", "timestep")
+def t_scale(f, group, t):
+    dataset(f, f"{group}/t", t, "1", "timestep")
     f[f"{group}/t"].make_scale("t")
 
 
@@ -77,7 +88,7 @@ def write_windows(f, a, term, rng):
     noise = rng.gamma(8, 1 / 8, (4, a.timesteps))
     kl = np.where(np.arange(a.timesteps) > 0, term * noise, term)
     dataset(f, "train_by_t/step", step, "step", "last step of the window")
-    t_scale(f, "train_by_t", a.timesteps)
+    t_scale(f, "train_by_t", np.arange(1, a.timesteps + 1))
     for name, data, units in (("count", count, "examples"), ("mse", seen * 0.3 * noise, "1"),
                               ("x0_mse", seen * noise, "1"), ("kl", seen * kl, "nats")):
         dataset(f, f"train_by_t/{name}", data, units, name, "train_by_t/t")
@@ -99,7 +110,9 @@ def write_examples(f, a, term, spread, prior, rng):
 
 
 def write_kl(f, a, p, rng):
-    D, T, E, n = a.dimension, a.timesteps, a.evaluations, a.examples
+    D, E, n = a.dimension, a.evaluations, a.examples
+    p, t = respaced(p, a.respace) if a.respace else (p, np.arange(1, a.timesteps + 1))
+    T = len(t)
     term, spread, prior, v = closed_form(p, D, a.variance, a.scale)
     if a.noiseless:
         noise = np.zeros((E, T))
@@ -107,7 +120,7 @@ def write_kl(f, a, p, rng):
         noise = rng.normal(0, 1, (E, T))
     step = np.linspace(a.steps / max(E, 1), a.steps, E).astype(np.int64)
     dataset(f, "kl/step", step, "step", "step of the evaluation")
-    t_scale(f, "kl", T)
+    t_scale(f, "kl", t)
     worse = a.worse + 40 * np.exp(-6 * step / a.steps)[:, None] * (0.0 if a.noiseless else 1.0)
     count = np.full((E, T), n)
     if a.subset:
@@ -158,7 +171,7 @@ def write_record(a, rng):
         write_windows(f, a, closed_form(p, a.dimension, a.variance, a.scale)[0], rng)
         if a.evaluations:
             write_kl(f, a, p, rng)
-        t_scale(f, "process", T)
+        t_scale(f, "process", np.arange(1, T + 1))
         for name in ("beta", "alpha_bar", "posterior_variance", "variance"):
             dataset(f, f"process/{name}", p[name], "1", name, "process/t")
         g = f.create_group("provenance")
@@ -217,7 +230,7 @@ def main():
     p.add_argument("out", help="run folder to make")
     for name, kind, value in (("name", str, "points"), ("modality", str, "points"), ("content", str, "record"),
                               ("each", str, ""), ("hash", str, "9f2c4b7d5e6a8013"), ("first-row", int, 0), ("classes", int, 0),
-                              ("format", int, 1), ("dimension", int, 2), ("timesteps", int, 1000),
+                              ("respace", int, 0), ("format", int, 1), ("dimension", int, 2), ("timesteps", int, 1000),
                               ("steps", int, 15625), ("evaluations", int, 5), ("examples", int, 2000),
                               ("subset", int, 0), ("seed", int, 1), ("scale", float, 2.5),
                               ("variance", float, 1.0), ("rate", float, 1e-3), ("worse", float, 0.0)):
