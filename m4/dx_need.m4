@@ -205,6 +205,7 @@ dnl DX_SANITIZERS - SANITIZE_CFLAGS of --enable-sanitizers, refused where the co
 AC_DEFUN([DX_SANITIZERS], [
   AC_ARG_ENABLE([sanitizers], [AS_HELP_STRING([--enable-sanitizers],
     [stop at memory errors and undefined behaviour (address, undefined)])], [], [enable_sanitizers=no])
+  AM_CONDITIONAL([SANITIZERS], [test "x$enable_sanitizers" != xno])
   SANITIZE_CFLAGS=
   AS_IF([test "x$enable_sanitizers" != xno],
     [SANITIZE_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"

@@ -95,13 +95,13 @@ says "status of a run that stopped between two rows" "step        $at of 1000000
 # --- the live line -----------------------------------------------------------------------------
 launch="${MPIEXEC:-mpiexec} --oversubscribe -n 2 $diffx"
 if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
-  script -qec "$launch $exp/smoke.yaml output=live train.steps=4000 run.threads=1" /dev/null >said 2>&1 </dev/null
+  script -qec "$launch $exp/smoke.yaml output=live train.steps=4000 run.threads=1 evaluate.every=never sample.every=never" /dev/null >said 2>&1 </dev/null
   tr '\r' '\n' <said | grep -a "step [0-9]*/4000  loss .*examples/s" | grep -qav "step 4000/" && grep -q "^step 4000/4000  loss" live/log.txt && ! grep -q "\[K" live/log.txt
   judge $? "a live line on a terminal, also under mpiexec; plain ones in the log"
 else
   ok 0 "a live line on a terminal # SKIP no script(1) to make one"
 fi
-ranks 2 "$exp/smoke.yaml" output=plain train.steps=4000 run.threads=1 >said 2>&1
+ranks 2 "$exp/smoke.yaml" output=plain train.steps=4000 run.threads=1 evaluate.every=never sample.every=never >said 2>&1
 ! grep -q "\[K" said && words "step 4000/4000  loss"
 judge $? "plain lines elsewhere"
 
