@@ -54,7 +54,8 @@ def _band(ax, row, y, e, width=None):
 
 def draw_density(ax, rows, name="L_{t-1}", band=1.0):
     for row in rows:
-        y, e = np.where(row.t > 1, row.t * row.term, np.nan), band * row.t * row.stderr
+        width = np.diff(row.t, prepend=0)  # steps of 1..T that one of a grid goes over
+        y, e = np.where(np.arange(len(row.t)) > 0, row.t * row.term / width, np.nan), band * row.t * row.stderr / width
         _band(ax, row, y, e, 0.8 if len(row.t) > 200 else None)
     figure.log_axis(ax.xaxis)
     ax.set_xlabel("timestep $t$")

@@ -34,9 +34,9 @@ class Difference:
             rows = self._common_rows(*each)
             self.pairs = len(rows[0])
             self.total = tuple(float(v) for v in bits.mean_error(each[0].total[rows[0]] - each[1].total[rows[1]]))
-        self.by_t = rows is not None and len(k.t) == len(reference.t) and all(e.vb is not None for e in each)
+        self.by_t = rows is not None and np.array_equal(k.t, reference.t) and all(e.vb is not None for e in each)
         self.term = self.stderr = self.running = self.running_stderr = None
-        if len(k.t) == len(reference.t):
+        if np.array_equal(k.t, reference.t):
             self._added(k, reference)
         if self.by_t:
             self._paired(each[0].vb[rows[0]] - each[1].vb[rows[1]], k.prior[0] - reference.prior[0])

@@ -3,7 +3,7 @@
 """Draws the KL term of every timestep with its standard error, and the running sum of the bits."""
 import numpy as np
 
-from diffx_analysis import figure, open_runs
+from diffx_analysis import RunError, figure, open_runs
 from diffx_analysis.figure import UNIT_NAMES
 
 
@@ -28,7 +28,7 @@ def draw_terms(ax, terms, exact=None, band=1.0):
     and the prior is no step, so both are numbers beside their run's name."""
     lowest, highest = [], []
     for k in terms:
-        look, there = figure.look(k.record.place), np.isfinite(k.term) & (k.term > 0) & (k.t > 1)
+        look, there = figure.look(k.record.place), np.isfinite(k.term) & (k.term > 0) & k.later
         t, y, e = k.t[there], k.term[there], band * np.nan_to_num(k.stderr[there])
         sparse = {"marker": ".", "markersize": 3} if len(t) < 80 else {}
         ax.plot(t, y, label=figure.plain(k.record.label), **look, **sparse)
@@ -109,6 +109,8 @@ def main(arguments):
     a = figure.parse(p, arguments)
     records = open_runs(a.runs, a.labels)
     terms = [r.window(a.step, a.units) if a.training else r.evaluation(a.step, a.units) for r in records]
+    if a.gaussian and terms[0].respaced:
+        raise RunError(records[0].path, "the closed form is that of all steps, but evaluate.respace took some of them")
     exact = closed_form(records[0], a.gaussian, a.units) if a.gaussian else None
 
     lines = 0 if a.training else len(terms)

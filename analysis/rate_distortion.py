@@ -21,13 +21,13 @@ def table(k, rows):
 
 
 def draw_distortion(ax, terms):
-    _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.distortion()))
+    _draw(ax, terms, lambda k: (np.arange(len(k.t), 0, -1), k.distortion()))
     ax.set_xlabel("reverse steps $T - t + 1$")
     ax.set_title("Distortion" + _distortion_axis(ax, terms))
 
 
 def draw_rate(ax, terms):
-    _draw(ax, terms, lambda k: (len(k.t) - k.t + 1, k.rate()))
+    _draw(ax, terms, lambda k: (np.arange(len(k.t), 0, -1), k.rate()))
     ax.set_xlabel("reverse steps $T - t + 1$")
     ax.set_ylabel(f"rate [{UNIT_NAMES[terms[0].units]}]")
     ax.set_title("Rate")

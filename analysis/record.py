@@ -149,19 +149,19 @@ BY_T = {"kl": ("vb", "vb_stderr", "x0_mse", "count"), "train_by_t": ("kl", "x0_m
 class Terms:
     """The terms of the bound at one step of training, in bits/dim or nats.
 
+    t              (T,) the timesteps; with evaluate.respace those of its grid, which T counts here
     term, stderr   (T,) L_0 and the KL terms; NaN where no example was evaluated
     x0_mse, count  (T,) mean squared error of x0 in normalised units; examples
     prior, decoder, total: (value, standard error), or None where not evaluated
     """
 
     def __init__(self, record, group, row, units):
-        f, T = record.units_factor(units), record.timesteps
+        f, self.t = record.units_factor(units), record.steps(group)
         kl = group == "kl"
         self.record, self.units, self._row = record, units, row if kl else None
         self.step = int(record.array(f"{group}/step")[row])
-        self.t = np.arange(1, T + 1)
         self.term = record.array("kl/vb" if kl else "train_by_t/kl")[row] / f
-        self.stderr = record.array("kl/vb_stderr")[row] / f if kl else np.full(T, np.nan)
+        self.stderr = record.array("kl/vb_stderr")[row] / f if kl else np.full(len(self.t), np.nan)
         self.x0_mse = record.array(f"{group}/x0_mse")[row]
         self.count = record.array(f"{group}/count")[row]
         self.prior = self.decoder = self.total = self.examples = None
@@ -170,6 +170,16 @@ class Terms:
             self.prior, self.decoder, self.total = (record.total(n, units, row) for n in ("prior", "decoder", "total"))
             self.examples = int(record.array("kl/examples")[row])
             self.weights = record.weights(int(record.array("kl/ema")[row]))
+
+    @property
+    def respaced(self):
+        """Are they of some of the steps alone?"""
+        return len(self.t) != self.record.timesteps
+
+    @property
+    def later(self):
+        """(T,) all but the decoder's."""
+        return np.arange(len(self.t)) > 0
 
     @property
     def missing(self):
@@ -187,13 +197,13 @@ class Terms:
     def filled(self):
         """The terms, those not evaluated interpolated between their neighbours (straight in
         log t and log L, as the terms fall like a power of t)."""
-        known = np.isfinite(self.term) & (self.t > 1)
+        known = np.isfinite(self.term) & self.later
         if not known.any() or not self.missing:
             return self.term
         y = self.term[known]
         logs = (y > 0).all()
         there = np.interp(np.log(self.t), np.log(self.t[known]), np.log(y) if logs else y)
-        return np.where(np.isfinite(self.term) | (self.t == 1), self.term, np.exp(there) if logs else there)
+        return np.where(np.isfinite(self.term) | ~self.later, self.term, np.exp(there) if logs else there)
 
     def rate(self):
         """(T,) the rate at t: the prior and the KL terms of the steps s >= t, s >= 2 (DDPM, table 4).
@@ -208,10 +218,10 @@ class Terms:
 
     def shares(self):
         """[(first t, last t, sum of the KL terms)] by powers of ten of t, and the prior as (None, None, L_T)."""
-        T, kl, rows = len(self.t), self.filled(), []
+        T, kl, rows = int(self.t[-1]), self.filled(), []
         first, last = 2, 10
         while first <= T:
-            rows.append((first, min(last, T), float(kl[first - 1:last].sum())))
+            rows.append((first, min(last, T), float(kl[self.later & (self.t >= first) & (self.t <= last)].sum())))
             first, last = last + 1, last * 10
         return rows + ([(None, None, self.prior[0])] if self.prior else [])
 
@@ -240,8 +250,17 @@ class Run(_File):
         elif group == "process" and member in BY_T[group]:
             shape = (self.timesteps,)
         elif member in BY_ROW.get(group, ()) + BY_T.get(group, ()):
-            shape = (self.rows(group),) + ((self.timesteps,) if member in BY_T.get(group, ()) else ())
+            shape = (self.rows(group),) + ((len(self.steps(group)),) if member in BY_T.get(group, ()) else ())
         return super().array(name, *shape)
+
+    def steps(self, group):
+        """The timesteps of the by-t arrays of a group."""
+        if group != "kl" or not self.has("kl/t"):
+            return np.arange(1, self.timesteps + 1)
+        t = self.array("kl/t", None).astype(np.int64)
+        if not len(t) or t[0] < 1 or t[-1] > self.timesteps or (np.diff(t) < 1).any():
+            raise RunError(self.path, f"kl/t does not rise from 1 or more to at most {self.timesteps}")
+        return t
 
     def of_evaluation(self, name, row, *shape):
         """A dataset of the group kl that has the shape itself, or has it for each evaluation."""
@@ -281,7 +300,7 @@ class Run(_File):
 
     def _coordinates(self, name, dims):
         group = name.partition("/")[0]
-        found = {"t": lambda: range(1, self.timesteps + 1), "step": lambda: self.array(f"{group}/step").astype(np.int64),
+        found = {"t": lambda: self.steps(group), "step": lambda: self.array(f"{group}/step").astype(np.int64),
                  "example": lambda: self.of_evaluation("kl/example_row", -1, None).astype(np.int64)}
         return {d: (d, np.asarray(found[d]())) for d in dims if d in found}
 

@@ -148,7 +148,7 @@ def notes(runs):
         if not u.terms:
             found.append(f"{u.label}: no evaluation in its record, so no bound and no rate.")
         elif u.terms.missing:
-            found.append(f"{u.label}: {u.terms.missing} of {u.record.timesteps - 1} KL terms were not evaluated. The total "
+            found.append(f"{u.label}: {u.terms.missing} of {len(u.terms.t) - 1} KL terms were not evaluated. The total "
                          "is an unbiased estimate all the same; rate and shares interpolate the missing terms.")
         if u.record.rows("train"):
             bad = np.count_nonzero(~np.isfinite(u.record.array("train/loss")))

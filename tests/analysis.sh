@@ -499,6 +499,18 @@ if test -x ./diffx; then
   drawn "real runs: report" report.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.html"
   ./diffx evaluate "$dir/real/smoke" -o "$dir/late.h5" >"$dir/err" 2>&1; say "diffx evaluate" $?
   drawn "real runs: kl of a later evaluation" kl.py "$dir/late.h5 -o $dir/real.png"
+  ./diffx evaluate "$dir/real/smoke" -o "$dir/few.h5" evaluate.respace=5,7 evaluate.timesteps=all >"$dir/err" 2>&1; say "diffx evaluate, respaced" $?
+  for script in kl rate_distortion bits; do drawn "real runs: $script of a respaced bound" $script.py "$dir/few.h5 -o $dir/real.png"; done
+  holds "real runs: the steps, rate and shares of a respaced bound" <<END
+import numpy as np
+from diffx_analysis import Run
+k = Run("$dir/few.h5").evaluation(units="nats")
+assert list(k.t) == [1, 7, 13, 19, 25, 26, 30, 34, 38, 42, 46, 50] and k.respaced, k.t
+sums = k.prior[0] + k.term[1:].sum(), sum(row[2] for row in k.shares())
+assert np.allclose(k.rate()[0], sums, rtol=1e-12) and np.isclose(k.rate()[0] + k.term[0], k.total[0], rtol=1e-9), (k.rate()[0], sums, k.total)
+assert [row[:2] for row in k.shares()] == [(2, 10), (11, 50), (None, None)] and np.isclose(k.shares()[0][2], k.term[1], rtol=1e-12)
+END
+  refused "the closed form of all steps for a respaced bound" 5 "evaluate.respace took some of them" kl.py "$dir/few.h5 --gaussian 1 -o $dir/real.png"
   drawn "real runs: schedule" schedule.py "$dir/real/gaussian $dir/real/smoke -o $dir/real.png"
   drawn "real runs: bits" bits.py "$dir/late.h5 -o $dir/real.png"
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
