@@ -165,10 +165,11 @@ grep -q "gone/journal is damaged or gone.*metrics-before-step-1000.h5" gone.log 
 ok $? "a lost journal is said, and the old record is kept"
 
 # an evaluation longer than the time limit goes on in the sessions that follow, on other ranks
-ranks 1 "$exp/smoke.yaml" output=whole $set_up train.steps=1 run.threads=1 >slow.log 2>&1
+few="evaluate.examples=12 evaluate.timesteps=4"
+ranks 1 "$exp/smoke.yaml" output=whole $set_up $few train.steps=1 run.threads=1 >slow.log 2>&1
 status=75 sessions=0
 while test $status = 75 && test $sessions -lt 20; do
-  ranks $((1 + sessions % 3)) "$exp/smoke.yaml" output=slow $set_up train.steps=1 run.time_limit=1e-6 run.threads=1 >>slow.log 2>&1
+  ranks $((1 + sessions % 3)) "$exp/smoke.yaml" output=slow $set_up $few train.steps=1 run.time_limit=1e-6 run.threads=1 >>slow.log 2>&1
   status=$?
   sessions=$((sessions + 1))
 done

@@ -9,19 +9,27 @@
 #include "base/math.h"
 #include "base/memory.h"
 
-enum { CHUNK = 16 }; /* items of a worker between gatherings */
+enum { CHUNK = 16 }; /* items of a worker between gatherings, at most */
 
-static int64_t chunk_items(const dx_sweep *s)
+static int64_t workers(const dx_sweep *s)
 {
   const dx_team *const team = s->problem->team;
 
-  return CHUNK * team->first_worker[dx_comm_size(team->comm)];
+  return team->first_worker[dx_comm_size(team->comm)];
+}
+
+/* Items of the next chunk, after one that took so long: a few seconds' worth, since a stop waits for its end. */
+static int64_t next_chunk(const dx_sweep *s, int64_t chunk, double seconds)
+{
+  if (seconds < 2 && chunk < CHUNK * workers(s)) return 2 * chunk;
+  if (seconds > 8 && chunk > workers(s)) return chunk / 2;
+  return chunk;
 }
 
 static dx_error *create_buffers(dx_sweep *s)
 {
   const dx_team *const team = s->problem->team;
-  const int64_t ranks = dx_comm_size(team->comm), D = s->problem->dim, chunk = chunk_items(s);
+  const int64_t ranks = dx_comm_size(team->comm), D = s->problem->dim, chunk = CHUNK * workers(s);
   const bool lead = dx_comm_rank(team->comm) == 0;
 
   s->room_rows = (chunk / s->strata + 2 * ranks) * s->grain;
@@ -339,10 +347,13 @@ dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, const dx_fold *fold
 {
   const dx_comm *const c = s->problem->team->comm;
   const double begin = dx_clock();
-  const int64_t chunk = chunk_items(s), first = items_done(s, wait, fold);
+  const int64_t first = items_done(s, wait, fold);
+  int64_t chunk = workers(s);
 
-  for (int64_t from = first; from < s->items; from += chunk) {
-    const int64_t to = from + chunk < s->items ? from + chunk : s->items;
+  for (int64_t from = first, to; from < s->items; from = to) {
+    const double start = dx_clock();
+
+    to = from + chunk < s->items ? from + chunk : s->items;
 
     dx_watch_say("evaluation");
     if (dx_comm_max_i64(c, wait->stopping && wait->stopping(wait->ctx))) {
@@ -355,6 +366,8 @@ dx_error *dx_sweep_run(dx_sweep *s, const dx_patience *wait, const dx_fold *fold
       if (wait->partial) dx_partial_reach(wait->partial, to);
       show_progress(s, first, to, begin);
     }
+    chunk = next_chunk(s, chunk, dx_clock() - start);
+    dx_comm_broadcast(c, &chunk, sizeof chunk); /* rank 0's clock is that of all */
   }
   if (wait->partial) dx_partial_end(wait->partial);
   return NULL;
