@@ -119,9 +119,9 @@ assert h5py.File("list/metrics.h5")["kl/total"][-1] == bounds[0] and list(h5py.F
 P
 
 PYTHONPATH=$top/analysis PYTHONDONTWRITEBYTECODE=1 python "analysis names them" <<'P'
-import record
-found = [record.Record(f + ".h5").evaluation().weights for f in ("list-0.9", "list-0.99", "list-raw", "one-0.9")]
-found += [record.Samples(f + "-s.h5").weights for f in ("list-0.5", "one-0.5")]
+from diffx_analysis import Run, Samples
+found = [Run(f + ".h5").evaluation().weights for f in ("list-0.9", "list-0.99", "list-raw", "one-0.9")]
+found += [Samples(f + "-s.h5").weights for f in ("list-0.5", "one-0.5")]
 assert found == ["averaged (0.9)", "averaged (0.99)", "raw", "averaged", "averaged (0.5)", "averaged"], found
 P
 
