@@ -530,7 +530,7 @@ if test -x ./diffx; then
   say "diffx evaluate, terms of each example" $?
   drawn "real runs: bits" bits.py "$dir/late.h5 $dir/few.h5 $dir/each.h5 -o $dir/real.png"
   drawn "real runs: difference" difference.py "$dir/each.h5 $dir/late.h5 $dir/few.h5 -o $dir/real.png"
-  test "$(grep -c '(paired over 500 examples)' "$dir/out")" -eq 2; say "real runs: paired" $?
+  test "$(grep -c '(paired over 100 examples)' "$dir/out")" -eq 2; say "real runs: paired" $?
   grep -q 'train.warmup' "$dir/real.html"; say "real runs: settings" $?
   holds "real runs: every KL term agrees with the oracle within 5 standard errors" <<END
 from diffx_analysis import Run
