@@ -271,7 +271,7 @@ class Run(_File):
         """step, example or class, t: those that the dataset has, in this order."""
         data, member = self._h5[name], name.rpartition("/")[2]
         names, kind, end = [f"{member}_{i}" for i in range(data.ndim)], member.partition("_")[0], data.ndim
-        if end and (member in ("t", "example_vb") or len(data.dims[end - 1])):
+        if end and (member in ("t", "example_vb", "class_vb") or len(data.dims[end - 1])):
             end -= 1
             names[end] = "t"
         if end and kind in ("example", "class"):
@@ -375,7 +375,11 @@ class Run(_File):
 
 
 class Classes:
-    """One evaluation by class: arrays count, total, stderr (NaN where there are too few examples), and whole, of all."""
+    """One evaluation by class: arrays count, total, stderr (NaN where there are too few examples), and whole, of all.
+
+    names   of the classes, their numbers where the data tell none
+    terms   (classes, T) mean terms less those of all examples; None where the file does not have them; t: of these
+    """
 
     def __init__(self, r, row, units):
         f = r.units_factor(units)
@@ -384,6 +388,12 @@ class Classes:
         n = len(self.count)
         self.total, self.stderr = (r.array(f"kl/class_total{s}", r.evaluations, n)[row] / f for s in ("", "_stderr"))
         self.whole = r.total("total", units, row)
+        names = _text(r._h5["kl"].attrs.get("class_names", "")).split("\n")
+        self.names = names if len(names) == n and n > 1 else [str(c) for c in range(n)]
+        self.t, self.terms = r.times("kl"), None
+        if r.has("kl/class_vb") and row == r.evaluations - 1:
+            vb = r.of_evaluation("kl/class_vb", row, n, len(self.t))
+            self.terms = (vb - r.array("kl/vb")[row]) / f
 
 
 class Examples:

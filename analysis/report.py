@@ -266,9 +266,14 @@ def differences(terms, units):
 def classes(found, units):
     names = [k.record.label for k in found]
     count = max(len(k.total) for k in found)
-    rows = [(f"class {c}", [pm(k.total[c], k.stderr[c]) if c < len(k.total) else "–" for k in found]) for c in range(count)]
-    drawn = (figures([panel(by_class.draw, "Bound of each class, in order of the first run.", CLASSES, found, units)])
-             if len({len(k.total) for k in found}) == 1 else "")
+    rows = [(f"class {max(found, key=lambda k: len(k.names)).names[c]}", [pm(k.total[c], k.stderr[c]) if c < len(k.total) else "–" for k in found]) for c in range(count)]
+    pictures = []
+    if len({len(k.total) for k in found}) == 1:
+        pictures.append(panel(by_class.draw, "Bound of each class, in order of the first run.", CLASSES, found, units))
+    if by_class.has_terms(found[0]):
+        pictures.append(panel(by_class.draw_terms, "Terms of the classes less those of all, summed from T down to t.",
+                              f"{names[0]}: what a class costs more than all, on the way down to t.", found[0], units))
+    drawn = figures(pictures) if pictures else ""
     return ('<h2 id="classes">Classes</h2>' + drawn + table([f"bound on −log p(x_0) [{UNIT_NAMES[units]}]"] + names, rows))
 
 

@@ -61,7 +61,7 @@ make_run early "--evaluations 0 --no-samples --nan --name early"
 make_run newer "--format 2"
 make_run short "--timesteps 2"
 make_run image "--modality image --dimension 12"
-make_run paired "--each vb --evaluations 1 --examples 300 --name paired"
+make_run paired "--each vb --evaluations 1 --examples 300 --classes 4 --name paired"
 make_run worse "--each stacked --evaluations 1 --examples 300 --seed 2 --worse 0.05 --first-row 100 --name worse"
 make_run totals "--each total --evaluations 1 --examples 300 --seed 3 --name totals"
 make_run foreign "--each vb --evaluations 1 --examples 9 --hash 0123456789abcdef --name foreign"
@@ -93,6 +93,7 @@ drawn "difference: respaced against all steps" difference.py "$g $dir/respaced -
 drawn "bits: two runs" bits.py "$g $dir/paired $dir/respaced -o $dir/bits.png --dpi 100 --csv $dir/bits.csv"
 drawn "bits: terms not evaluated, nats" bits.py "$dir/subset -o $dir/subset.pdf --units nats"
 drawn "by_class: one class without examples" by_class.py "$o -o $dir/classes.png --dpi 100 --csv $dir/classes.csv"
+drawn "by_class: with the terms of the classes" by_class.py "$dir/paired $o -o $dir/class_terms.pdf"
 drawn "schedule: one run" schedule.py "$g -o $dir/schedule.png --dpi 100 --csv $dir/schedule.csv"
 drawn "schedule: other T" schedule.py "$g $dir/short -o $dir/schedules.svg"
 drawn "difference: paired" difference.py "$dir/paired $dir/worse -o $dir/difference.png --dpi 100 --csv $dir/difference.csv"
@@ -216,6 +217,7 @@ with h5py.File(os.environ["dir"] + "/other/metrics.h5") as f:
     assert abs(total[4][1] - f["kl/total_stderr_bits"][4]) < 1e-8
     rows = read("classes")
     assert [r["examples"] for r in rows] == ["0", "500", "500", "500"] and rows[0]["total_bits"] == ""
+    assert [r["name"] for r in rows] == ["kind 0", "kind 1", "kind 2", "kind 3"]
     assert all(abs(float(rows[c]["total_bits"]) * 2 * log(2) - f["kl/class_total"][4, c]) < 1e-7 for c in (1, 2, 3))
 END
 # The telescope again: respaced terms, too, are half the logarithm of (1 - abar) from one t to the next that is used.
@@ -236,6 +238,19 @@ fig, (ax,) = figure.panels(1, 1)
 bits.draw_density(ax, [b])
 x, y = ax.lines[0].get_data()
 assert x.tolist() == t[1:] and abs((y * np.diff(np.log(t))).sum() + prior - rate(1)) < 1e-9
+END
+holds "by_class: the terms of a class, summed down to t, tell where it costs more" <<'END'
+import os
+from math import log
+from diffx_analysis import Run, by_class, figure
+k = Run(os.environ["dir"] + "/paired").classes()
+fig, (ax,) = figure.panels(1, 1)
+assert by_class.has_terms(k) and not by_class.has_terms(Run(os.environ["dir"] + "/other").classes())
+by_class.draw_terms(ax, k, "bits")
+lines = {line.get_label(): line.get_ydata() for line in ax.lines if line.get_label().startswith("kind")}
+assert list(lines) == ["kind 1", "kind 2", "kind 3"], lines
+for c, y in enumerate(lines.values(), 1):
+    assert abs(y[0] - (k.total[c] - k.whole[0])) < 1e-9 and abs(y[5] - (c - 2) / (2 * log(2))) < 1e-9 and abs(y[6:]).max() < 1e-12
 END
 # alpha_bar, beta~: as other programs compute them for DDPM's schedule. Where p has the variance of q, a squared error of x_0
 # costs c^2 / (2 beta~) with the c that multiplies x_0 in the mean of q (DDPM, eq. 7): the weight, written without SNR.

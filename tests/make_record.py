@@ -152,6 +152,10 @@ def write_kl(f, a, p, rng):
     dataset(f, "kl/examples", np.full(E, n), "examples", "examples of the test split")
     if a.classes:
         kinds = np.arange(a.classes)
+        f["kl"].attrs["class_names"] = "\n".join(f"kind {c}" for c in kinds)
+        if a.each:                       # what a class costs more it costs at t = 6
+            more = np.where(np.arange(T) == 5, (kinds - a.classes / 2)[:, None], 0.0)
+            dataset(f, "kl/class_vb", np.where(kinds[:, None] > 0, vb[-1] + more, np.nan), "nats", "mean terms", "kl/t")
         dataset(f, "kl/class_count", np.tile(np.where(kinds > 0, n // a.classes, 0), (E, 1)), "examples", "examples of the class")
         cost = np.where(kinds > 0, total[:, None] + kinds - a.classes / 2, np.nan)
         dataset(f, "kl/class_total", cost, "nats", "mean bound of the class")
