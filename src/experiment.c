@@ -220,6 +220,9 @@ static dx_error *check_together(const dx_experiment *e, const dx_keys *keys)
   wrong = dx_objective_check(&s->objective, &s->process, &p, &key);
   if (!wrong) wrong = check_draw(s, &key);
   if (wrong) err = dx_keys_both(err, dx_error_in(wrong, "%s", dx_keys_place(keys, key)));
+  wrong = s->sampler->check ? s->sampler->check(s->sampler_config, &key) : NULL;
+  if (wrong) err = dx_keys_both(err, dx_keys_wrong(keys, key, "%s", dx_error_text(wrong)));
+  dx_error_free(wrong);
   wrong = dx_grid_create(&p, s->evaluate.respace, s->evaluate.spacing, DX_VARIANCE_LARGE, &grid);
   if (wrong) err = dx_keys_both(err, dx_keys_wrong(keys, "evaluate.respace", "%s", dx_error_text(wrong)));
   else dx_grid_destroy(&grid);

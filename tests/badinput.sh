@@ -97,6 +97,9 @@ refused "five mistakes at once" 3 3 "five.yaml:3: trian is not a section; did yo
   "five.yaml:5: train.steps is -5; allowed: a whole number from 0" "five.yaml:6: train.batch_size is not a key; did you mean train.batch?" \
   "five.yaml:7: train.rate is fast; allowed: a number" "five.yaml:8: process.timesteps is 1; allowed: a whole number from 2" -- five.yaml
 refused "a value out of bounds" 3 0 "command line: train.beta1 is 1.5; allowed: a number from 0 to" -- "$exp/smoke.yaml" train.beta1=1.5 --dry-run
+refused "sigmas that rise" 3 0 "command line: sample.sigma_min is 2, but sample.sigma_max is 1; allowed: less than that" -- \
+  "$exp/smoke.yaml" sample.sampler=heun sample.sigma_min=2 sample.sigma_max=1 --dry-run
+refused "heun's option of another sampler" 3 0 "command line: sample.churn only goes with sample.sampler: heun (here ancestral)" -- "$exp/smoke.yaml" sample.churn=3 --dry-run
 refused "count = 0" 3 0 "command line: sample.count is 0; allowed: a whole number from 1" -- "$exp/smoke.yaml" sample.count=0 --dry-run
 refused "threads = 100000" 3 0 "command line: run.threads is 100000; allowed: a whole number from 0 to 4096, or auto" -- "$exp/smoke.yaml" run.threads=100000 --dry-run
 refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed: auto, portable, avx2 or avx512" -- "$exp/smoke.yaml" run.kernels=avx3 --dry-run

@@ -56,10 +56,10 @@ static void predicts(const dx_process *p)
     t[i] = golden_predict[i].t;
     for (int j = 0; j < 2; j++) xt[2 * i + j] = (float)golden_predict[i].x[j];
   }
-  dx_exact_predict(x, dx_predict_find("noise"), N, t, xt, out, NULL);
+  dx_exact_predict(x, dx_predict_find("noise"), N, t, NULL, xt, out, NULL);
   for (int i = 0; i < 2 * N; i++) wrong += !near(out[i], golden_predict[i / 2].eps[i % 2], 1.2e-7);
   ok(!wrong, "a mixture of three in the plane, seen through shift and scale: %d predictions", (int)N);
-  for (int i = N - 1; i >= 0; i--) dx_exact_predict(x, dx_predict_find("noise"), 1, t + i, xt + 2 * i, one + 2 * i, NULL);
+  for (int i = N - 1; i >= 0; i--) dx_exact_predict(x, dx_predict_find("noise"), 1, t + i, NULL, xt + 2 * i, one + 2 * i, NULL);
   ok(!memcmp(out, one, sizeof out), "bits do not depend on the grain");
   ok(near(dx_exact_mixture_second_moment(dx_exact_mixture(x)), 0.54541015625, 1e-15),
      "second moment in normalised units");
@@ -78,7 +78,7 @@ static void gaussian(const dx_process *p)
   float out[3];
   int wrong = 0;
 
-  dx_exact_predict(x, dx_predict_find("noise"), 1, t, xt, out, NULL);
+  dx_exact_predict(x, dx_predict_find("noise"), 1, t, NULL, xt, out, NULL);
   for (int j = 0; j < 3; j++)
     wrong += !near(out[j], b * (xt[j] - a * 0.3) / (abar * 0.25 + 1 - abar), 1e-7);
   ok(!wrong, "a Gaussian is a mixture of one, far away too");
@@ -170,14 +170,14 @@ static void expectations(const dx_process *p, const dx_predict *predict, const d
       const double sigma2 = reverse->line ? dx_reverse_best(p, t - 1, spread) : p->var[t - 1];
 
       if (density < 1e-30) continue;
-      dx_exact_predict(x, predict, 1, &t, &xt, &target, &var);
+      dx_exact_predict(x, predict, 1, &t, NULL, &xt, &target, &var);
       out[0] = target;
       log_var = (float)log(dx_reverse_best(p, t - 1, var));
       if (reverse->line) {
         dx_objective_join(&o, 1, &t, &target, &log_var, out);
         dx_objective_log_var(&o, 1, &t, out, &log_var);
       }
-      dx_objective_x0(&o, 1, &t, &xt, out, &x0hat);
+      dx_objective_x0(&o, 1, &t, NULL, &xt, out, &x0hat);
       for (int side = -1; side <= 1; side += 2) {
         const float x0 = (float)(mean + side * sqrt(spread));
 

@@ -61,7 +61,13 @@ check "three draws of noise" evaluate.draws=3 evaluate.train_examples=20
 check "a respaced bound" evaluate.respace="3, 4" evaluate.timesteps=all objective.variance=learned-range objective.loss=vlb
 check "a respaced bound, an estimated variance, strata" evaluate.respace=8 evaluate.spacing=trailing evaluate.timesteps=4 objective.variance=analytic
 check "strata by a budget" evaluate.strata=neyman evaluate.timesteps=all evaluate.budget=392 evaluate.pilot=6 evaluate.train_examples=20
-test $n -ge 29
+for name in $(names sample.sampler); do
+  check "sampler $name" sample.sampler=$name
+done
+heun="sample.sampler=heun sample.steps=7 sample.churn=3 sample.churn_min=0.05"
+check "heun with fresh noise on steps" $heun process.zero_terminal=true objective.predict=v
+check "heun with fresh noise at any sigma, snapshots" $heun sample.churn_noise=1.01 sample.trajectory=4 $edm
+test $n -ge 34
 ok $? "$n of them"
 "$diffx" "$exp/smoke-unet.yaml" output=ref run.threads=1 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >said 2>&1 &&
   ranks 3 "$exp/smoke-unet.yaml" output=out run.threads=2 objective.variance=learned-range objective.loss=hybrid train.t_sampling=importance >>said 2>&1 &&

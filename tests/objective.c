@@ -164,7 +164,7 @@ static void returns(dx_objective *o, batch *b)
   float truth[N * D];
 
   for (int i = 0; i < N * D; i++) truth[i] = (float)what(o, b->t[i / D], b->x0[i], b->eps[i], 0).target;
-  dx_objective_x0(o, N, b->t, b->xt, truth, b->x0hat);
+  dx_objective_x0(o, N, b->t, NULL, b->xt, truth, b->x0hat);
   for (int i = 0; i < N * D; i++) {
     const dx_affine f = o->predict->at(o->process, b->t[i / D] - 1);
 
@@ -175,14 +175,14 @@ static void returns(dx_objective *o, batch *b)
   o->clip = true;
   o->lo = -0.5f;
   o->hi = 0.25f;
-  dx_objective_x0(o, N, b->t, b->xt, truth, b->x0hat);
+  dx_objective_x0(o, N, b->t, NULL, b->xt, truth, b->x0hat);
   for (int i = 0; i < N * D; i++) {
     beyond += b->x0hat[i] < -0.5f || b->x0hat[i] > 0.25f;
     kept += b->x0hat[i] > -0.5f && b->x0hat[i] < 0.25f;
   }
   ok(!beyond && kept > 3, "a declared range clips x_0");
   truth[3] = NAN;
-  dx_objective_x0(o, N, b->t, b->xt, truth, b->x0hat);
+  dx_objective_x0(o, N, b->t, NULL, b->xt, truth, b->x0hat);
   ok(isnan(b->x0hat[3]), "clipping does not hide a NaN");
   o->clip = false;
 }
@@ -197,12 +197,12 @@ static void any_grain(const dx_objective *o, batch *b)
 
   noise_steps(o, N, b->t, b->x0, b->eps, b->xt);
   loss_of_steps(o, N, b->t, b->x0, b->eps, b->out, quarter, all, b->gout, room);
-  dx_objective_x0(o, N, b->t, b->xt, b->out, b->x0hat);
+  dx_objective_x0(o, N, b->t, NULL, b->xt, b->out, b->x0hat);
   for (int i = N - 1; i >= 0; i--) {
     const int at = i * D;
 
     noise_steps(o, 1, one.t + i, one.x0 + at, one.eps + at, one.xt + at);
-    dx_objective_x0(o, 1, one.t + i, one.xt + at, one.out + at, one.x0hat + at);
+    dx_objective_x0(o, 1, one.t + i, NULL, one.xt + at, one.out + at, one.x0hat + at);
     loss_of_steps(o, 1, one.t + i, one.x0 + at, one.eps + at, one.out + at, quarter, single + i, one.out + at, room);
   }
   wrong = memcmp(b->xt, one.xt, sizeof one.xt) || memcmp(b->gout, one.out, sizeof one.out) ||
@@ -444,7 +444,7 @@ static void bits_per_dimension(const dx_objective *base)
 
       make_step(&o, x0, t, eps, xt, out);
       if (o.reverse->line) dx_objective_log_var(&o, BPD_N, ts, out, log_var);
-      dx_objective_x0(&o, BPD_N, ts, xt, out, x0hat);
+      dx_objective_x0(&o, BPD_N, ts, NULL, xt, out, x0hat);
       for (int n = 0; n < BPD_N; n++) {
         const int a = n * BPD_D;
 

@@ -107,12 +107,12 @@ static double shift_of(const dx_mixture *m, double abar, double nbar, int64_t k,
   return a * s2 / (abar * s2 + nbar) * (x - a * m->mean[k * m->dim + j]);
 }
 
-static void predict_one(const dx_exact *e, const dx_predict *what, int64_t row, const float *xt, float *out,
+static void predict_one(const dx_exact *e, const dx_predict *what, int64_t row, dx_level level, const float *xt, float *out,
                         float *var)
 {
   const dx_mixture *m = &e->m;
-  const double abar = e->process->abar[row], nbar = e->process->nbar[row], a = sqrt(abar), b = sqrt(nbar);
-  const dx_affine f = what->at(e->process, row);
+  const double abar = level.abar, nbar = level.nbar, a = sqrt(abar), b = sqrt(nbar);
+  const dx_affine f = dx_predict_affine(what, e->process, row, level);
   double r[DX_EXACT_COMPONENTS_MAX];
 
   weigh(e, abar, nbar, xt, r);
@@ -134,14 +134,14 @@ static void predict_one(const dx_exact *e, const dx_predict *what, int64_t row, 
   }
 }
 
-void dx_exact_predict(const dx_exact *e, const dx_predict *what, int64_t n, const int32_t *t, const float *xt,
-                      float *out, float *var)
+void dx_exact_predict(const dx_exact *e, const dx_predict *what, int64_t n, const int32_t *t, const dx_level *level,
+                      const float *xt, float *out, float *var)
 {
   for (int64_t i = 0; i < n; i++) {
     const int64_t at = i * e->m.dim;
 
     assert(t[i] >= 1 && t[i] <= e->process->timesteps);
-    predict_one(e, what, t[i] - 1, xt + at, out + at, var ? var + at : NULL);
+    predict_one(e, what, t[i] - 1, level ? level[i] : dx_process_level(e->process, t[i]), xt + at, out + at, var ? var + at : NULL);
   }
 }
 

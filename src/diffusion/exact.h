@@ -19,10 +19,10 @@ dx_error *dx_exact_create(const dx_mixture *m, double shift, double scale, const
                           dx_exact **out) DX_MUST_CHECK;
 void dx_exact_destroy(dx_exact *e); /* NULL is fine */
 /* out (n, D) = E[target | x_t] in normalised units, t[i] in 1..T: what a network that predicts `what`
-   would say; var (n, D), or NULL: Var[x_0 | x_t] of each number. Any thread, no state, equal bits
-   in any grain.  Local */
-void dx_exact_predict(const dx_exact *e, const dx_predict *what, int64_t n, const int32_t *t, const float *xt,
-                      float *out, float *var);
+   would say; level (n), or NULL: those of the steps; var (n, D), or NULL: Var[x_0 | x_t] of each number. Any thread, no
+   state, equal bits in any grain.  Local */
+void dx_exact_predict(const dx_exact *e, const dx_predict *what, int64_t n, const int32_t *t, const dx_level *level,
+                      const float *xt, float *out, float *var);
 /* The mixture in normalised units; owned by e. */
 const dx_mixture *dx_exact_mixture(const dx_exact *e);
 

@@ -23,10 +23,11 @@ static int64_t nearest(double x)
   return q + (rest > 0.5 || (rest == 0.5 && q % 2));
 }
 
-void dx_grid_linspace(int64_t T, int64_t n, int64_t *t)
+int64_t dx_grid_linspace(int64_t T, int64_t n, int64_t i) { return i + 1 < n ? 1 + divide(i * (T - 1), n - 1) : T; }
+
+static void linspace(int64_t T, int64_t n, int64_t *t)
 {
-  for (int64_t i = 0; i + 1 < n; i++) t[i] = 1 + divide(i * (T - 1), n - 1);
-  t[n - 1] = T;
+  for (int64_t i = 0; i < n; i++) t[i] = dx_grid_linspace(T, n, i);
 }
 
 static void leading(int64_t T, int64_t n, int64_t *t)
@@ -89,7 +90,7 @@ dx_error *dx_grid_steps(const char *counts, const char *spacing, int64_t T, int6
 
   *n = T;
   if (!strcmp(counts, "none")) {
-    dx_grid_linspace(T, T, t);
+    linspace(T, T, t);
     return NULL;
   }
   if (!parse(counts, count, &sections))
@@ -102,7 +103,7 @@ dx_error *dx_grid_steps(const char *counts, const char *spacing, int64_t T, int6
     return DX_FAIL(CONFIG, "is %s, but evaluate.spacing is %s, which takes one number; allowed: sections", counts, spacing);
   if (!strcmp(spacing, "leading")) leading(T, sum, t);
   else if (!strcmp(spacing, "trailing")) trailing(T, sum, t);
-  else dx_grid_linspace(T, sum, t);
+  else linspace(T, sum, t);
   return NULL;
 }
 

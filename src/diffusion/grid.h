@@ -12,9 +12,8 @@ typedef struct {
   dx_process process;
 } dx_grid;
 
-/* n of T steps, rising, into t.
-   linspace: evenly spaced from 1 to T, both visited, halves to the even row; one step alone is T. */
-void dx_grid_linspace(int64_t T, int64_t n, int64_t *t);
+/* Step i of n rising ones of T, evenly spaced from 1 to T, both visited, halves to the even row; one step alone is T. */
+int64_t dx_grid_linspace(int64_t T, int64_t n, int64_t i);
 
 /* The steps that counts ("none": all; a number; or numbers of steps in as many sections of equal length, "10,15,20") and spacing
    mean, into t (room for T); *n of them. DX_E_CONFIG without the key: "is 10,x; allowed: ...".

@@ -112,12 +112,6 @@ float dx_objective_input(const dx_objective *o, int32_t t, dx_level level, const
   return (float)dx_edm_time(level);
 }
 
-/* The prediction of an example of step t, in training maybe between steps. */
-static dx_affine affine(const dx_objective *o, int64_t r, dx_level level)
-{
-  return o->predict->preconditioned ? dx_edm_at(o->process->sigma_data, level) : o->predict->at(o->process, r);
-}
-
 /* L_t of one number and its derivatives by x0hat and by the log variance. */
 typedef struct { double value, by_x0, by_log; } term;
 
@@ -201,7 +195,7 @@ void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const
     const int64_t r = row(o, t[i]), at = i * D;
     const float *const own = out + at * width;
     float *const gown = gout ? gout + at * width : NULL;
-    const dx_affine f = affine(o, r, level[i]);
+    const dx_affine f = dx_predict_affine(o->predict, o->process, r, level[i]);
     const dx_cost c = o->loss->at(o->loss_config, o->process, &f, r);
 
     o->kernel->mix(D, (float)f.of_x0, x0 + at, (float)f.of_eps, eps + at, room);
@@ -233,12 +227,12 @@ static void clip(int64_t n, float lo, float hi, float *x)
   for (int64_t i = 0; i < n; i++) x[i] = x[i] < lo ? lo : x[i] > hi ? hi : x[i]; /* NaN stays NaN */
 }
 
-void dx_objective_x0(const dx_objective *o, int64_t n, const int32_t *t, const float *xt,
+void dx_objective_x0(const dx_objective *o, int64_t n, const int32_t *t, const dx_level *level, const float *xt,
                      const float *out, float *x0hat)
 {
   for (int64_t i = 0; i < n; i++) {
     const int64_t r = row(o, t[i]), at = i * o->dim;
-    const dx_affine f = o->predict->at(o->process, r);
+    const dx_affine f = dx_predict_affine(o->predict, o->process, r, level ? level[i] : dx_objective_level(o, t[i]));
     const float *predicted = out + at;
 
     if (o->reverse->line) { /* read at or behind where it writes: x0hat may be out */

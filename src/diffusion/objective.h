@@ -61,8 +61,9 @@ void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const
                        float *room);
 /* Log variances (n, D) that the network's output has learned.  Local */
 void dx_objective_log_var(const dx_objective *o, int64_t n, const int32_t *t, const float *out, float *log_var);
-/* x0hat (n, D) of the network's output, clipped if o->clip. x0hat may be out.  Local */
-void dx_objective_x0(const dx_objective *o, int64_t n, const int32_t *t, const float *xt,
+/* x0hat (n, D) of the network's output, clipped if o->clip; level as in dx_objective_loss, or NULL: those of the steps.
+   x0hat may be out.  Local */
+void dx_objective_x0(const dx_objective *o, int64_t n, const int32_t *t, const dx_level *level, const float *xt,
                      const float *out, float *x0hat);
 /* The term of the bound of one example, in nats; log_var (D): the learned ones, else NULL.  Local */
 double dx_objective_vb(const dx_objective *o, const dx_decoder *d, int32_t t, const float *x0, const float *x0hat,

@@ -69,6 +69,11 @@ static const dx_predict all[] = {
 };
 enum { COUNT = sizeof all / sizeof *all };
 
+dx_affine dx_predict_affine(const dx_predict *w, const dx_process *p, int64_t row, dx_level level)
+{
+  return w->preconditioned ? dx_edm_at(p->sigma_data, level) : w->at(p, row);
+}
+
 const dx_predict *dx_predict_find(const char *name)
 {
   for (int i = 0; i < COUNT; i++)

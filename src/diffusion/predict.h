@@ -26,6 +26,9 @@ dx_affine dx_edm_at(double sigma_data, dx_level level);
 double dx_edm_scale(double sigma_data, dx_level level);
 double dx_edm_time(dx_level level);
 
+/* At any level, whose nearest step is that of row; predictions that are not preconditioned know steps alone. */
+dx_affine dx_predict_affine(const dx_predict *w, const dx_process *p, int64_t row, dx_level level);
+
 const dx_predict *dx_predict_find(const char *name); /* NULL: no such prediction */
 const dx_predict *dx_predict_at(int i);              /* in list order; NULL after the last */
 #endif

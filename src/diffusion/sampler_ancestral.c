@@ -9,20 +9,26 @@
 
 static const dx_option options[] = { DX_OPTION_END }; /* it has none */
 
-static int64_t plan(const void *config, const dx_process *p, int64_t *t)
+static int64_t plan(const void *config, const dx_process *p, dx_visit *v)
 {
+  const int64_t T = p->timesteps;
+
   (void)config;
-  for (int64_t i = 0; i < p->timesteps; i++) t[i] = p->timesteps - i;
-  return p->timesteps;
+  for (int64_t i = 0; v && i < T; i++) v[i] = dx_visit_of(p, T - i, T - i);
+  if (v) v[T - 1].last = true;
+  return T;
 }
 
-static void step(const void *config, const dx_process *p, const dx_kernels *k, int64_t t, int64_t s,
-                 int64_t n, const float *xt, const float *x0hat, const float *z, float *xs)
+static void step(const void *config, const dx_process *p, const dx_kernels *k, const dx_visit *v, int64_t n,
+                 const float *x0hat, const float *z, float *memory, float *x)
 {
+  const int64_t row = v->t - 1;
+
   (void)config;
-  assert(s == t - 1);
-  k->mix(n, (float)p->c1[t - 1], x0hat, (float)p->c2[t - 1], xt, xs);
-  if (s > 0) k->mix(n, 1, xs, (float)sqrt(p->var[t - 1]), z, xs);
+  (void)memory;
+  assert(v->last ? v->t == 1 : v[1].t == v->t - 1);
+  k->mix(n, (float)p->c1[row], x0hat, (float)p->c2[row], x, x);
+  if (!v->last) k->mix(n, 1, x, (float)sqrt(p->var[row]), z, x);
 }
 
 const dx_sampler dx_sampler_ancestral = {

@@ -27,35 +27,35 @@ static const dx_option options[] = {
 };
 
 /* From T to 1 in equal strides, both ends visited; one step alone starts at T. */
-static int64_t plan(const void *config_, const dx_process *p, int64_t *t)
+static int64_t plan(const void *config_, const dx_process *p, dx_visit *v)
 {
   const config *c = config_;
   const int64_t T = p->timesteps, n = c->steps < T ? c->steps : T;
 
-  dx_grid_linspace(T, n, t);
-  for (int64_t i = 0; i < n / 2; i++) {
-    const int64_t rising = t[i];
+  for (int64_t i = 0; v && i < n; i++) {
+    const int64_t t = dx_grid_linspace(T, n, n - 1 - i);
 
-    t[i] = t[n - 1 - i];
-    t[n - 1 - i] = rising;
+    v[i] = dx_visit_of(p, t, c->eta > 0 ? t : 0);
+    v[i].last = i == n - 1;
   }
   return n;
 }
 
-static void step(const void *config_, const dx_process *p, const dx_kernels *k, int64_t t, int64_t s,
-                 int64_t n, const float *xt, const float *x0hat, const float *z, float *xs)
+static void step(const void *config_, const dx_process *p, const dx_kernels *k, const dx_visit *v, int64_t n,
+                 const float *x0hat, const float *z, float *memory, float *x)
 {
   const config *c = config_;
-  const double abar_t = p->abar[t - 1], nbar_t = p->nbar[t - 1];
-  const double abar_s = s > 0 ? p->abar[s - 1] : 1, nbar_s = s > 0 ? p->nbar[s - 1] : 0;
-  const double variance = c->eta * c->eta * (nbar_s / nbar_t) * (1 - abar_t / abar_s);
+  const dx_level now = v->level, next = v->last ? (dx_level){1, 0} : v[1].level;
+  const double variance = c->eta * c->eta * (next.nbar / now.nbar) * (1 - now.abar / next.abar);
   const double rest =
-      nbar_s > variance ? nbar_s - variance : 0; /* rounding only: the formula is never below 0 */
-  const double of_xt = sqrt(rest / nbar_t), of_x0 = sqrt(abar_s) - of_xt * sqrt(abar_t);
+      next.nbar > variance ? next.nbar - variance : 0; /* rounding only: the formula is never below 0 */
+  const double of_xt = sqrt(rest / now.nbar), of_x0 = sqrt(next.abar) - of_xt * sqrt(now.abar);
 
-  assert(s >= 0 && s < t);
-  k->mix(n, (float)of_x0, x0hat, (float)of_xt, xt, xs);
-  if (variance > 0) k->mix(n, 1, xs, (float)sqrt(variance), z, xs);
+  (void)p;
+  (void)memory;
+  assert(v->last || v[1].t < v->t);
+  k->mix(n, (float)of_x0, x0hat, (float)of_xt, x, x);
+  if (variance > 0) k->mix(n, 1, x, (float)sqrt(variance), z, x);
 }
 
 const dx_sampler dx_sampler_ddim = {

@@ -5,10 +5,12 @@
 #include "nn/model.h"
 #include "train/spec.h"
 
-/* Anything that predicts: a network or the exact predictor. n samples with t[i] in 1..T and label[i]
-   (label NULL: the data have none) -> out (n, D); called by several threads at once, each with its own number. */
+/* Anything that predicts: a network or the exact predictor. n samples with t[i] in 1..T, their levels (NULL: those of the
+   steps) and label[i] (label NULL: the data have none) -> out (n, D); called by several threads at once, each with its own
+   number. */
 typedef struct {
-  void (*predict)(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out);
+  void (*predict)(void *ctx, int thread, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
+                  const float *xt, float *out);
   void *ctx;
 } dx_predictor;
 

@@ -49,7 +49,7 @@ static double time_forward(dx_problem *p)
   for (int k = 0; k < 20 && !err && (k < 2 || dx_clock() - start < 1); k++) {
     const double begin = dx_clock();
 
-    predict.predict(predict.ctx, 0, g, t, label, x, x + g * p->dim);
+    predict.predict(predict.ctx, 0, g, t, NULL, label, x, x + g * p->dim);
     const double taken = dx_clock() - begin;
     if (k == 0 || taken < best) best = taken;
   }
@@ -74,11 +74,7 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
   const dx_spec *const s = p->spec;
   const int64_t n = times(s->evaluate.every, s->train.steps), drawings = times(s->sample.every, s->train.steps);
   const int64_t forwards = n ? dx_evaluation_forwards(p) : 0, grains = s->train.batch / s->train.grain;
-  int64_t *const visits = calloc((size_t)p->process.timesteps, sizeof *visits);
-
-  if (!visits) return DX_FAIL(INTERNAL, "no memory for the steps of a sampler");
-  const int64_t visited = s->sampler->plan(s->sampler_config, &p->process, visits);
-  free(visits);
+  const int64_t visited = s->sampler->plan(s->sampler_config, &p->process, NULL);
   const double one = time_forward(p) / (double)s->evaluate.grain / (double)workers;
   const double training = p->net ? 3 * one * (double)workers / (double)(workers < grains ? workers : grains) *
                                      (double)s->train.steps * (double)s->train.batch : 0;

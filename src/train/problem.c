@@ -93,25 +93,26 @@ const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
 
 /* What a perfect network would say, its best variance beside it where that is learned. */
-static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt,
-                          float *out)
+static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
+                          const float *xt, float *out)
 {
   const dx_problem *const p = ctx;
   float *const target = p->room + thread * 2 * p->room_rows * p->dim, *const var = target + n * p->dim;
 
   (void)label;
   if (dx_objective_width(&p->objective) == 1) {
-    dx_exact_predict(p->exact, p->objective.predict, n, t, xt, out, NULL);
+    dx_exact_predict(p->exact, p->objective.predict, n, t, level, xt, out, NULL);
     return;
   }
-  dx_exact_predict(p->exact, p->objective.predict, n, t, xt, target, var);
+  dx_exact_predict(p->exact, p->objective.predict, n, t, level, xt, target, var);
   for (int64_t i = 0; i < n; i++)
     for (int64_t j = i * p->dim; j < (i + 1) * p->dim; j++)
       var[j] = (float)dx_log(dx_reverse_best(&p->process, t[i] - 1, var[j]));
   dx_objective_join(&p->objective, n, t, target, var, out);
 }
 
-static void predict_net(void *ctx, int thread, int64_t n, const int32_t *t, const int32_t *label, const float *xt, float *out)
+static void predict_net(void *ctx, int thread, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
+                        const float *xt, float *out)
 {
   const dx_problem *const p = ctx;
   float *const x = p->room ? p->room + thread * 2 * p->room_rows * p->dim : NULL;
@@ -119,7 +120,8 @@ static void predict_net(void *ctx, int thread, int64_t n, const int32_t *t, cons
   float time[n];
 
   for (int64_t i = 0; i < n; i++)
-    time[i] = dx_objective_input(&p->objective, t[i], dx_objective_level(&p->objective, t[i]), xt + i * D, x ? x + i * D : NULL);
+    time[i] = dx_objective_input(&p->objective, t[i], level ? level[i] : dx_objective_level(&p->objective, t[i]), xt + i * D,
+                                 x ? x + i * D : NULL);
   dx_net_forward(p->net, thread, n, NULL, time, label, x ? x : xt, out);
 }
 

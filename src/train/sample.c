@@ -38,18 +38,20 @@ typedef struct {
   dx_objective objective;
   dx_predictor predictor;
   int64_t count, grain, grains, first, last; /* grains of the job; of this rank */
-  int64_t *plan, steps;                      /* timesteps, falling */
+  dx_visit *plan;
+  int64_t steps;                             /* visits of the plan */
   int64_t snapshots, *shot;                  /* places in the plan before which x_t is kept */
   float *x;                                  /* (this rank's samples, D) */
+  float *memory;                             /* the same of a sampler that remembers, else NULL */
   float *shots;                              /* (snapshots, this rank's samples, D) */
   float **buffer;                            /* (threads) of x0hat (grain, width D), z, log variances */
   double begin;
 } drawing;
 
-/* Normals of grain q for step t. */
-static void draw_normals(const drawing *d, int64_t q, int64_t t, float *z)
+/* Normals of grain q with that number. */
+static void draw_normals(const drawing *d, int64_t q, int64_t number, float *z)
 {
-  const dx_stream s = {.seed = d->problem->spec->seed, .purpose = DX_FOR_SAMPLE, .step = (uint64_t)t};
+  const dx_stream s = {.seed = d->problem->spec->seed, .purpose = DX_FOR_SAMPLE, .step = (uint64_t)number};
   uint32_t key[2], ctr[4], index[d->grain];
 
   for (int64_t i = 0; i < d->grain; i++) index[i] = (uint32_t)(q * d->grain + i);
@@ -85,22 +87,26 @@ static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
   const bool learned = d->objective.reverse->line && d->problem->spec->sampler->uses_variance;
   const int64_t classes = d->problem->info->classes;
   int32_t t[g], label[g];
+  dx_level level[g];
 
   if (from == 0) draw_normals(d, q, d->problem->process.timesteps + 1, x);
   for (int64_t i = 0; i < g; i++) label[i] = class_of(d, q * g + i);
   for (int64_t k = from; k < to; k++) {
-    const int64_t now = d->plan[k], next = k + 1 < d->steps ? d->plan[k + 1] : 0;
+    const dx_visit *const v = &d->plan[k];
 
     for (int64_t s = 0; s < d->snapshots; s++)
       if (d->shot[s] == k) keep(d, s, local, x);
-    for (int64_t i = 0; i < g; i++) t[i] = (int32_t)now;
-    d->predictor.predict(d->predictor.ctx, thread, g, t, classes ? label : NULL, x, x0hat);
+    for (int64_t i = 0; i < g; i++) {
+      t[i] = (int32_t)v->t;
+      level[i] = v->level;
+    }
+    d->predictor.predict(d->predictor.ctx, thread, g, t, level, classes ? label : NULL, x, x0hat);
     if (learned) dx_objective_log_var(&d->objective, g, t, x0hat, log_var);
-    dx_objective_x0(&d->objective, g, t, x, x0hat, x0hat);
-    draw_normals(d, q, now, z);
-    if (learned) widen(g * D, log_var, d->problem->process.log_var[now - 1], z);
-    d->problem->spec->sampler->step(d->problem->spec->sampler_config, &d->problem->process,
-                                    &d->problem->team->kernel, now, next, g * D, x, x0hat, z, x);
+    dx_objective_x0(&d->objective, g, t, level, x, x0hat, x0hat);
+    if (v->draw) draw_normals(d, q, v->draw, z);
+    if (learned) widen(g * D, log_var, d->problem->process.log_var[v->t - 1], z);
+    d->problem->spec->sampler->step(d->problem->spec->sampler_config, &d->problem->process, &d->problem->team->kernel, v, g * D,
+                                    x0hat, z, d->memory ? d->memory + local * D : NULL, x);
   }
   for (int64_t s = 0; s < d->snapshots && to == d->steps; s++)
     if (d->shot[s] == to) keep(d, s, local, x);
@@ -155,24 +161,27 @@ static int64_t steps_left(int64_t steps, int64_t K, int64_t i)
 static dx_error *create(drawing *d, dx_problem *p, const float *w)
 {
   const dx_sample_config *const c = &p->spec->sample;
-  const int64_t D = p->dim, T = p->process.timesteps, K = c->trajectory;
+  const dx_sampler *const sampler = p->spec->sampler;
+  const int64_t D = p->dim, K = c->trajectory;
   const size_t buffer = ((size_t)((2 + dx_objective_width(&p->objective)) * c->grain * D) * sizeof(float) + 63) / 64 * 64;
 
   *d = (drawing){.problem = p, .objective = dx_problem_clipped(p), .count = c->count, .grain = c->grain,
-                 .grains = (c->count + c->grain - 1) / c->grain, .snapshots = K, .begin = dx_clock()};
+                 .grains = (c->count + c->grain - 1) / c->grain, .snapshots = K, .begin = dx_clock(),
+                 .steps = sampler->plan(p->spec->sampler_config, &p->process, NULL)};
   dx_team_share(p->team, d->grains, dx_comm_rank(p->team->comm), &d->first, &d->last);
   const int64_t mine = (d->last - d->first) * c->grain * D;
-  d->plan = calloc((size_t)T, sizeof *d->plan);
+  d->plan = calloc((size_t)d->steps, sizeof *d->plan);
   d->shot = calloc((size_t)K + 1, sizeof *d->shot);
   d->x = calloc((size_t)mine + 1, sizeof *d->x);
   d->shots = calloc((size_t)(K * mine) + 1, sizeof *d->shots);
   d->buffer = calloc((size_t)p->team->threads, sizeof *d->buffer);
-  if (!d->plan || !d->shot || !d->x || !d->shots || !d->buffer)
+  if (sampler->remembers) d->memory = calloc((size_t)mine + 1, sizeof *d->memory);
+  if (!d->plan || !d->shot || !d->x || (sampler->remembers && !d->memory) || !d->shots || !d->buffer)
     return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
   for (int i = 0; i < p->team->threads; i++)
     if (!(d->buffer[i] = dx_memory(buffer)))
       return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
-  d->steps = p->spec->sampler->plan(p->spec->sampler_config, &p->process, d->plan);
+  sampler->plan(p->spec->sampler_config, &p->process, d->plan);
   for (int64_t i = 0; i < K; i++) d->shot[i] = d->steps - steps_left(d->steps, K, i);
   return dx_problem_predictor(p, w, c->grain, &d->predictor);
 }
@@ -184,6 +193,7 @@ static void destroy(drawing *d)
   free(d->plan);
   free(d->shot);
   free(d->x);
+  free(d->memory);
   free(d->shots);
 }
 
@@ -264,10 +274,10 @@ static dx_error *write_trajectory(dx_h5 *f, const drawing *d, const float *shots
   int64_t *const t = calloc((size_t)d->snapshots, sizeof *t);
 
   if (!t) return DX_FAIL(INTERNAL, "no memory for a trajectory");
-  for (int64_t i = 0; i < d->snapshots; i++) t[i] = d->shot[i] < d->steps ? d->plan[d->shot[i]] : 0;
+  for (int64_t i = 0; i < d->snapshots; i++) t[i] = d->shot[i] < d->steps ? d->plan[d->shot[i]].t : 0;
   err = write_block(f, "/trajectory", d->problem, d->snapshots, d->count, shots,
                     "the same samples on their way from noise, x_t");
-  if (!err) err = dx_h5_write(f, "/trajectory_t", &info, t, "1", "t of each snapshot; 0 is the sample", NULL);
+  if (!err) err = dx_h5_write(f, "/trajectory_t", &info, t, "1", "t of each snapshot, or the nearest; 0 is the sample", NULL);
   free(t);
   return err;
 }

@@ -254,10 +254,10 @@ static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places 
 
     dx_objective_noise(o, 1, &level, at->x0 + i * D, eps + i * D, xt + i * D);
   }
-  s->predictor.predict(s->predictor.ctx, thread, g, at->time, at->label, xt, x0hat);
+  s->predictor.predict(s->predictor.ctx, thread, g, at->time, NULL, at->label, xt, x0hat);
   for (int64_t i = 0; s->estimating && i < g; i++) out[i].eps_sq = noise_square(o, at->time[i], xt + i * D, x0hat + i * D, eps);
   if (log_var) dx_objective_log_var(&s->bound, g, at->t, x0hat, log_var);
-  dx_objective_x0(o, g, at->time, xt, x0hat, x0hat);
+  dx_objective_x0(o, g, at->time, NULL, xt, x0hat, x0hat);
   for (int64_t i = 0; i < g; i++) {
     dx_answer a = {.weight = at->weight[i], .label = at->label ? at->label[i] : -1, .eps_sq = out[i].eps_sq};
 

@@ -316,8 +316,8 @@ static double predicted_mse(const dx_team *team, const dx_exact *e, const dx_pro
     level[i] = dx_process_level(p, t);
   }
   dx_objective_noise(&o, N, level, x0, eps, xt);
-  dx_exact_predict(e, o.predict, N, ts, xt, out, NULL);
-  dx_objective_x0(&o, N, ts, xt, out, out);
+  dx_exact_predict(e, o.predict, N, ts, NULL, xt, out, NULL);
+  dx_objective_x0(&o, N, ts, NULL, xt, out, out);
   for (int i = 0; i < N; i++) {
     const double square = ((double)x0[i] - out[i]) * ((double)x0[i] - out[i]);
 
@@ -368,21 +368,21 @@ static void fresh(const dx_team *team, uint64_t step, float *z)
 
 /* From noise to x by every step of the plan. */
 static void draw(const dx_team *team, const dx_sampler *s, const void *config, const dx_exact *e,
-                 const dx_process *p, int64_t *plan, float *x)
+                 const dx_process *p, dx_visit *plan, float *x)
 {
   const dx_objective o = {.process = p, .kernel = &team->kernel, .predict = dx_predict_find("noise"),
                           .reverse = dx_reverse_find("fixed-large"), .dim = 1};
   const int64_t steps = s->plan(config, p, plan);
-  float eps[DRAWS], x0hat[DRAWS], z[DRAWS];
+  float eps[DRAWS], x0hat[DRAWS], z[DRAWS], memory[DRAWS];
   int32_t t[DRAWS];
 
   fresh(team, 0, x);
   for (int64_t i = 0; i < steps; i++) {
-    for (int j = 0; j < DRAWS; j++) t[j] = (int32_t)plan[i];
-    dx_exact_predict(e, o.predict, DRAWS, t, x, eps, NULL);
-    dx_objective_x0(&o, DRAWS, t, x, eps, x0hat);
-    fresh(team, (uint64_t)plan[i], z);
-    s->step(config, p, &team->kernel, plan[i], i + 1 < steps ? plan[i + 1] : 0, DRAWS, x, x0hat, z, x);
+    for (int j = 0; j < DRAWS; j++) t[j] = (int32_t)plan[i].t;
+    dx_exact_predict(e, o.predict, DRAWS, t, NULL, x, eps, NULL);
+    dx_objective_x0(&o, DRAWS, t, NULL, x, eps, x0hat);
+    if (plan[i].draw) fresh(team, (uint64_t)plan[i].draw, z);
+    s->step(config, p, &team->kernel, &plan[i], DRAWS, x0hat, z, memory, x);
   }
 }
 
@@ -399,16 +399,18 @@ static dx_error *set_sampler(const dx_sampler *s, int64_t T, void *config)
 
 static dx_error *check_sampler(const dx_team *team, const dx_sampler *s, const dx_process *p, dx_verdict *v)
 {
-  int64_t *plan = malloc((size_t)p->timesteps * sizeof *plan);
   void *config = calloc(1, s->config_size + 1);
   double mean = 0, variance = 0;
+  dx_visit *plan = NULL;
   dx_exact *e = NULL;
   float x[DRAWS];
-  dx_error *err = plan && config ? NULL : DX_FAIL(INTERNAL, "no memory for a plan");
+  dx_error *err = config ? set_sampler(s, p->timesteps, config) : DX_FAIL(INTERNAL, "no memory for a sampler");
 
   if (err) goto out;
   DX_TRY_GOTO(err, out, dx_exact_create(&bell, 0, 1, p, &e));
-  DX_TRY_GOTO(err, out, set_sampler(s, p->timesteps, config));
+  plan = calloc((size_t)s->plan(config, p, NULL), sizeof *plan);
+  if (!plan) err = DX_FAIL(INTERNAL, "no memory for a plan");
+  if (err) goto out;
   draw(team, s, config, e, p, plan, x);
   for (int i = 0; i < DRAWS; i++) mean += (double)x[i] / DRAWS;
   for (int i = 0; i < DRAWS; i++) variance += (x[i] - mean) * (x[i] - mean) / (DRAWS - 1);
