@@ -14,7 +14,7 @@ static dx_error *list_parameters(const dx_spec *s, dx_model_spec *m, dx_params *
 {
   void *model = NULL;
 
-  m->timesteps = s->process.timesteps;
+  m->timesteps = dx_problem_timesteps(s);
   DX_TRY(s->model->create(s->model_config, m, out, &model));
   s->model->destroy(model);
   return NULL;

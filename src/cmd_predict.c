@@ -31,7 +31,7 @@ dx_error *dx_cmd_predict(const dx_call *call_)
   job.spec = s;
   job.step = t.step;
   job.model = t.model;
-  job.model.timesteps = s->process.timesteps;
+  job.model.timesteps = dx_problem_timesteps(s);
   if (!s->model) {
     err = DX_FAIL(CONFIG, "model.kind is exact, which has no network; allowed: the checkpoint of one");
     goto out;

@@ -114,7 +114,9 @@ static dx_error *check_times(work *k)
   const bool any = dx_predict_find(k->job->spec->objective.predict)->preconditioned; /* c_noise, no index */
 
   for (int64_t i = 0; i < k->mine; i++) {
-    if (any ? !isfinite(k->t[i]) : !(k->t[i] >= from && k->t[i] <= last)) /* NaN, too */
+    if (any && !isfinite(k->t[i]))
+      return DX_FAIL(DATA, "%s: /t has %g in row %lld; allowed: any finite number", k->job->in, k->t[i], (long long)(k->row + i));
+    if (!any && !(k->t[i] >= from && k->t[i] <= last)) /* NaN, too */
       return DX_FAIL(DATA, "%s: /t has %.17g in row %lld; allowed: %g to %g", k->job->in, k->t[i], (long long)(k->row + i), from, last);
     k->time[i] = (float)(k->t[i] - from);
   }

@@ -7,10 +7,15 @@
 
 #include "base/math.h"
 
+int64_t dx_problem_timesteps(const dx_spec *s)
+{
+  return dx_predict_find(s->objective.predict)->preconditioned ? 1 : s->process.timesteps;
+}
+
 dx_model_spec dx_problem_model(const dx_problem *p)
 {
   return (dx_model_spec){.sample = p->info->sample, .out_channels = p->info->sample.c * dx_objective_width(&p->objective),
-                         .timesteps = p->objective.predict->preconditioned ? 1 : p->process.timesteps, .classes = p->info->classes};
+                         .timesteps = dx_problem_timesteps(p->spec), .classes = p->info->classes};
 }
 
 static dx_error *create_predictor(dx_problem *p)

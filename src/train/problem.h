@@ -31,6 +31,8 @@ void dx_problem_destroy(dx_problem *p); /* Collective; NULL is fine */
 
 /* What nats of an example are multiplied with to be bits per dimension. */
 double dx_problem_bits(const dx_problem *p);
+/* How far the time of a network goes: T, or 1 where it is no index but any real number. */
+int64_t dx_problem_timesteps(const dx_spec *s);
 /* What the data ask of the model. */
 dx_model_spec dx_problem_model(const dx_problem *p);
 /* The network's parameters; NULL with the exact predictor. */
