@@ -97,6 +97,12 @@ refused "five mistakes at once" 3 3 "five.yaml:3: trian is not a section; did yo
   "five.yaml:5: train.steps is -5; allowed: a whole number from 0" "five.yaml:6: train.batch_size is not a key; did you mean train.batch?" \
   "five.yaml:7: train.rate is fast; allowed: a number" "five.yaml:8: process.timesteps is 1; allowed: a whole number from 2" -- five.yaml
 refused "a value out of bounds" 3 0 "command line: train.beta1 is 1.5; allowed: a number from 0 to" -- "$exp/smoke.yaml" train.beta1=1.5 --dry-run
+edm="objective.predict=edm objective.loss=edm"
+refused "a sigma that nothing draws" 3 0 "preset: train.t_sampling is uniform, but objective.loss is edm; log-normal goes with edm alone" -- \
+  "$exp/smoke.yaml" $edm --dry-run
+refused "any sigma for another loss" 3 0 "train.t_sampling is log-normal, but objective.loss is simple" -- "$exp/smoke.yaml" train.t_sampling=log-normal --dry-run
+refused "EDM's denoiser with a learned variance" 3 0 "command line: objective.variance is learned, but objective.loss edm teaches no variance" \
+  "allowed: fixed-small, fixed-large, optimal, analytic" -- "$exp/smoke.yaml" $edm train.t_sampling=log-normal objective.variance=learned --dry-run
 refused "sigmas that rise" 3 0 "command line: sample.sigma_min is 2, but sample.sigma_max is 1; allowed: less than that" -- \
   "$exp/smoke.yaml" sample.sampler=heun sample.sigma_min=2 sample.sigma_max=1 --dry-run
 refused "heun's option of another sampler" 3 0 "command line: sample.churn only goes with sample.sampler: heun (here ancestral)" -- "$exp/smoke.yaml" sample.churn=3 --dry-run

@@ -466,7 +466,6 @@ static void bits_per_dimension(const dx_objective *base)
   ok(!wrong && rows == 16, "calc_bpd_loop of %d networks: vb, xstart_mse, mse of every step, prior and total to 1e-5", rows);
 }
 
-/* abar_T = 0: x0 and v still find x_0, the others are refused by key. */
 /* The denoiser at any sigma: what it is given, what it says, its loss and gradient, against PyTorch. */
 static void any_sigma(const dx_objective *base)
 {
@@ -507,6 +506,18 @@ static void any_sigma(const dx_objective *base)
   ok(!wrong && rows == 18, "edm: %d rows of PyTorch: input, denoised, loss and gradient", rows);
 }
 
+/* Published: at sigma 1 and sigma_data 0.5, Karras et al. 2022, table 1. */
+static void at_one(void)
+{
+  const dx_level level = dx_level_of_sigma(1);
+  const dx_affine f = dx_edm_at(0.5, level);
+  const double a = sqrt(level.abar), skip = f.x0_xt * a, in = dx_edm_scale(0.5, level) * a;
+
+  ok(near(skip, 0.2, 1e-9) && near(f.x0_out, 0.4472135955, 1e-9) && near(in, 0.894427191, 1e-9) && fabs(dx_edm_time(level)) < 1e-15 &&
+         near(1 / (f.x0_out * f.x0_out), 5, 1e-9),
+     "edm at sigma 1: c_skip %.10g, c_out %.10g, c_in %.10g", skip, f.x0_out, in);
+}
+
 /* The step whose log-SNR is nearest, by looking at all. */
 static void nearest(const dx_process *p)
 {
@@ -523,6 +534,7 @@ static void nearest(const dx_process *p)
   ok(!wrong, "the nearest step of any sigma");
 }
 
+/* abar_T = 0: x0 and v still find x_0, the others are refused by key. */
 static void from_nothing(const dx_objective_config *preset)
 {
   const dx_schedule *s = dx_schedule_find("linear");
@@ -577,6 +589,7 @@ int main(void)
     any_grain(&o, &b);
   }
   any_sigma(&o);
+  at_one();
   nearest(&p);
   from_nothing(&c);
   against_torch(&o);

@@ -66,6 +66,11 @@ dx_error *dx_objective_check(const dx_objective_config *c, const dx_process_conf
   *key = "objective.loss";
   if (dx_predict_find(c->predict)->preconditioned != !strcmp(c->loss, "edm"))
     return DX_FAIL(CONFIG, "objective.loss is %s, but objective.predict is %s; edm goes with edm alone", c->loss, c->predict);
+  if (reverse->line && dx_predict_find(c->predict)->preconditioned) {
+    *key = "objective.variance";
+    return DX_FAIL(CONFIG, "objective.variance is %s, but objective.loss edm teaches no variance; allowed: fixed-small, fixed-large, "
+                   "optimal, analytic", c->variance);
+  }
   if (reverse->line && !loss->bound)
     return DX_FAIL(CONFIG, "objective.loss is %s, which teaches the variance nothing, but objective.variance is %s; allowed: "
                    "hybrid, vlb", c->loss, c->variance);
