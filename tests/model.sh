@@ -57,8 +57,13 @@ judge $? "and the same config.json"
 
 # --- schedulers that diffusers does not have, and pipelines that it has not -------------------------
 fast="run.threads=1 train.steps=1 evaluate.every=never sample.every=never"
-for key in objective.predict=mean objective.variance=optimal objective.variance=learned; do
-  "$diffx" "$exp/smoke-unet.yaml" output=$key $fast $(test $key = objective.variance=learned && echo objective.loss=hybrid) $key >said 2>&1 && "$diffx" model export $key $key-out >said 2>&1 &&
+for key in objective.predict=mean objective.predict=edm objective.variance=optimal objective.variance=learned; do
+  case $key in
+    *=edm) more="objective.loss=edm train.t_sampling=log-normal" ;;
+    *=learned) more=objective.loss=hybrid ;;
+    *) more= ;;
+  esac
+  "$diffx" "$exp/smoke-unet.yaml" output=$key $fast $more $key >said 2>&1 && "$diffx" model export $key $key-out >said 2>&1 &&
     test "$(ls -A $key-out | tr '\n' ' ')" = "$files " && grep -qF "no scheduler beside it: diffusers has none of $(echo $key | tr = ' ')" said
   judge $? "$key: the network alone, and it says why"
 done
@@ -113,6 +118,7 @@ def write(name, x=x, t=t, label=label, first=None):
 
 write("x.h5")
 write("zero.h5", t=t - 1, first=0)
+write("four.h5", t=4 * (t - 1), first=0)
 n = 41
 many = np.random.default_rng(0)
 write("many.h5", many.normal(size=(n, 8, 4, 3)).astype("f4"), many.integers(1, 1001, n), many.integers(0, 3, n).astype("i2"))
@@ -140,6 +146,8 @@ write("less-label.h5", label=np.array([0, -1, 1]))
 P
 good "predict" ranks 1 predict g.h5 x.h5 y.h5 run.threads=1
 good "predict, t counted from 0" ranks 1 predict g.h5 zero.h5 y0.h5 run.threads=1
+good "predict, the index of 4000 steps scaled as Improved DDPM does" ranks 1 predict g.h5 four.h5 y4.h5 run.threads=1 process.timesteps=4000 \
+  model.time_factor=0.25
 good "predict many" ranks 1 predict g.h5 many.h5 m1.h5 run.threads=1 evaluate.grain=4
 for how in "2 2" "3 1" "5 2"; do
   set -- $how
@@ -154,6 +162,7 @@ y, y0, ref = h5py.File("y.h5"), h5py.File("y0.h5"), np.fromfile(sys.argv[1] + "/
 p = y["prediction"][:]
 assert np.sqrt(np.mean((p - ref) ** 2) / np.mean(ref**2)) < 1e-5
 assert np.array_equal(p, y0["prediction"][:]) and np.array_equal(y["t"][:], y0["t"][:]) and list(y["t"]) == [1, 1000, 18.25]
+assert np.array_equal(p, h5py.File("y4.h5")["prediction"][:])
 assert y.attrs["content"] == "prediction" and y["t"].attrs["first"] == 1 and y.attrs["ema"] == 0 and "units" in y["prediction"].attrs
 a, b = h5py.File("m1.h5")["prediction"], h5py.File("many.h5")
 assert a.shape == (41, 8, 4, 3) and np.unique(a[:].reshape(41, -1), axis=0).shape[0] == 41
