@@ -7,16 +7,6 @@ py=${PYTHON:-python3}
 last=checkpoints/step-00000060.h5
 list="train.ema=[0.9,0.99,0.5] run.threads=1"
 
-judge() {         # judge STATUS NAME: what was said as comments if it is wrong
-  ok "$1" "$2"
-  test "$1" = 0 || show said
-}
-good() {          # good NAME COMMAND...
-  name=$1
-  shift
-  "$@" >said 2>&1
-  judge $? "$name"
-}
 refused() {       # refused NAME STATUS WORDS ARGS...
   name=$1 want=$2 words=$3
   shift 3

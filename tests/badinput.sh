@@ -13,10 +13,6 @@ words() {         # words FILE WORD...: all of them stand in it
     grep -qF -e "$w" "$in" || { echo "# not said: $w"; return 1; }
   done
 }
-judge() {         # judge STATUS NAME: the last command's words as comments if it is wrong
-  ok "$1" "$2"
-  test "$1" = 0 || show said
-}
 refused() {       # refused NAME STATUS RANKS WORD... -- ARGS...: 0 ranks is no launcher at all
   name=$1 want=$2 many=$3
   shift 3

@@ -10,10 +10,6 @@ words() {         # words WORD...: all of them stand in what was said
     grep -qF -e "$w" said || { echo "# not said: $w"; return 1; }
   done
 }
-judge() {         # judge STATUS NAME
-  ok "$1" "$2"
-  test "$1" = 0 || show said
-}
 says() {          # says NAME WORD... -- ARGS...: without a launcher
   name=$1
   shift

@@ -6,16 +6,6 @@ py=${PYTHON:-python3}
 "$py" -c 'import h5py, numpy' 2>/dev/null || skip "$py has no h5py or numpy (PYTHON names another)"
 if "$diffx" export-samples . x.npz 2>&1 | grep -q 'built without zlib'; then skip "built without zlib"; fi
 
-judge() {         # judge STATUS NAME: what was said as comments if it is wrong
-  ok "$1" "$2"
-  test "$1" = 0 || show said
-}
-good() {          # good NAME COMMAND...
-  name=$1
-  shift
-  "$@" >said 2>&1
-  judge $? "$name"
-}
 refused() {       # refused NAME STATUS WORDS ARGS...
   name=$1 want=$2 words=$3
   shift 3

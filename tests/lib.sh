@@ -19,6 +19,16 @@ ok() {            # ok STATUS NAME: one line of TAP; 0 is good
 show() {          # what a command said, as a comment
   sed 's/^/# /' "$@"
 }
+judge() {         # judge STATUS NAME: what stands in the file `said` as comments if it is wrong
+  ok "$1" "$2"
+  test "$1" = 0 || show said
+}
+good() {          # good NAME COMMAND...: it ends well
+  name=$1
+  shift
+  "$@" >said 2>&1
+  judge $? "$name"
+}
 skip() {          # the whole script
   echo "1..0 # SKIP $1"
   exit 0

@@ -6,16 +6,6 @@ export OMPI_MCA_odls_base_sigkill_timeout=0
 py=${PYTHON:-python3}
 golden=$top/tests/golden/unet2d
 
-judge() {         # judge STATUS NAME: the last command's words as comments if it is wrong
-  ok "$1" "$2"
-  test "$1" = 0 || show said
-}
-good() {          # good NAME COMMAND...
-  name=$1
-  shift
-  "$@" >said 2>&1
-  judge $? "$name"
-}
 refused() {       # refused NAME STATUS RANKS WORDS ARGS...
   name=$1 want=$2 many=$3 words=$4
   shift 4

@@ -5,15 +5,6 @@
 py=${PYTHON:-python3}
 "$py" -c 'import h5py, numpy, torch' 2>/dev/null || skip "$py has no torch, numpy or h5py (PYTHON names another)"
 export PYTHONDONTWRITEBYTECODE=1
-
-good() {          # good NAME COMMAND...
-  name=$1
-  shift
-  "$@" >said 2>&1
-  bad=$?
-  ok $bad "$name"
-  test $bad = 0 || show said
-}
 parity() {        # parity CASE DATA: each comparison as a line of TAP
   "$py" "$top/tests/torch_parity.py" "$2" "$1" >verdicts 2>errors
   bad=$?
