@@ -430,12 +430,13 @@ def given_names(labels, count):
 
 
 def open_runs(runs, labels=None):
-    """Records with labels that tell them apart: the name, else the folder, else the path."""
+    """Records with labels that tell them apart: the name, else the folder, else name and file, else the path."""
     records = [Run(r) for r in runs]
     names = given_names(labels, len(records))
     if not names:
         paths = [r.folder for r in records]
-        choices = ([r.name for r in records], [os.path.basename(os.path.abspath(p)) for p in paths], list(runs),
+        choices = ([r.name for r in records], [os.path.basename(os.path.abspath(p)) for p in paths],
+                   [f"{r.name} {os.path.splitext(os.path.basename(r.path))[0]}" for r in records], list(runs),
                    [f"{r} ({i + 1})" for i, r in enumerate(runs)])
         names = next(c for c in choices if len(set(c)) == len(c))
     for place, (r, name) in enumerate(zip(records, names)):

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/stop.h"
 #include "commands.h"
 #include "io/file.h"
@@ -39,6 +40,8 @@ static void print(const dx_problem *p, const dx_evaluation *e)
   printf("step %lld, %s weights%s%s%s, %lld test examples; decoder variance %.6g\n", (long long)h->step,
          h->ema ? "averaged" : "raw", several ? " (" : "", several ? dx_weights_name(train, (int)h->ema, name) : "",
          several ? ")" : "", (long long)h->examples, h->decoder_variance);
+  if (p->grid.steps < p->process.timesteps)
+    printf("the process of %lld of the %lld steps (evaluate.respace)\n", (long long)p->grid.steps, (long long)p->process.timesteps);
   if (h->strata_gain == h->strata_gain)
     printf("strata by a pilot: %.3g times less variance than at squares (95 %%: %.3g to %.3g)\n", h->strata_gain, h->strata_gain_low,
            h->strata_gain_high);
@@ -86,12 +89,21 @@ static bool stopping(void *ctx)
   return (w->limit > 0 && dx_clock() - w->begin > w->limit) || (!w->stale && dx_file_exists(w->stop));
 }
 
-static watch watch_for(const dx_call *call, const dx_spec *spec, const char *folder, const char *path)
+/* The name of what is begun. Without a file's own it tells the settings, so that two evaluations of one run, at once or one
+   after the other, leave each other's alone. */
+static void name_begun(const dx_spec *spec, const char *stem, const char *file, char *begun, size_t room)
+{
+  const uint64_t key = dx_hash(spec->settings, strlen(spec->settings), 0);
+
+  if (file) snprintf(begun, room, "%s.begun", file);
+  else snprintf(begun, room, "%s-%08x.begun", stem, (unsigned)(key & 0xFFFFFFFFu));
+}
+
+static watch watch_for(const dx_call *call, const dx_spec *spec, const char *folder)
 {
   watch w = {.comm = call->comm, .begin = dx_clock(), .limit = spec->run.time_limit};
 
   snprintf(w.stop, sizeof w.stop, "%s/stop", folder);
-  snprintf(w.begun, sizeof w.begun, "%s.begun", path);
   w.stale = dx_file_exists(w.stop);
   dx_stop_listen();
   return w;
@@ -105,7 +117,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   dx_problem *p = NULL;
   dx_evaluation e = {0};
   const char *to;
-  char path[4096], words[32];
+  char stem[4000], path[4096], words[32];
   dx_error *err;
 
   DX_TRY(dx_call_option(&call, "-o", &to));
@@ -113,14 +125,11 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   const dx_spec *const spec = dx_experiment_spec(t.experiment);
 
   DX_TRY_GOTO(err, out, dx_trained_weights(call.comm, &t, spec->evaluate.weights));
+  snprintf(stem, sizeof stem, "%s/evaluation-%08lld", t.folder, (long long)t.step);
   if (to) snprintf(path, sizeof path, "%s", to);
-  else {
-    char stem[4000];
-
-    snprintf(stem, sizeof stem, "%s/evaluation-%08lld", t.folder, (long long)t.step);
-    dx_call_fresh(&call, stem, path, sizeof path);
-  }
-  watch w = watch_for(&call, spec, t.folder, path);
+  else dx_call_fresh(&call, stem, path, sizeof path);
+  watch w = watch_for(&call, spec, t.folder);
+  name_begun(spec, stem, to, w.begun, sizeof w.begun);
   const dx_evaluation_task task = {.w = t.w, .step = t.step, .ema = t.ema, .by_example = true,
                                    .wait = {.stopping = stopping, .ctx = &w}, .partial = w.begun};
 
@@ -129,6 +138,7 @@ dx_error *dx_cmd_evaluate(const dx_call *call_)
   DX_TRY_GOTO(err, out, dx_trained_compare(&t, p));
   DX_TRY_GOTO(err, out, dx_call_output(&call, path, "record"));
   DX_TRY_GOTO(err, out, dx_evaluate(p, &task, &e));
+  if (!to) dx_call_fresh(&call, stem, path, sizeof path); /* another may have ended meanwhile */
   if (dx_comm_rank(call.comm) == 0) {
     print(p, &e);
     err = print_classes(p, &e);

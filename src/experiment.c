@@ -188,8 +188,8 @@ static dx_error *check_draw(const dx_spec *s, const char **key)
 
   if (any == edm) return NULL;
   *key = "train.t_sampling";
-  return DX_FAIL(CONFIG, "train.t_sampling is %s, but objective.loss is %s; log-normal goes with edm alone", s->train.t_sampling,
-                 s->objective.loss);
+  return DX_FAIL(CONFIG, "train.t_sampling is %s, but objective.loss is %s; allowed: %s", s->train.t_sampling, s->objective.loss,
+                 edm ? "log-normal" : "another than log-normal, which draws sigma for edm alone");
 }
 
 static dx_error *check_weights(const dx_spec *s, const dx_keys *keys, const char *key, const char *name)

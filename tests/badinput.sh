@@ -94,7 +94,7 @@ refused "five mistakes at once" 3 3 "five.yaml:3: trian is not a section; did yo
   "five.yaml:7: train.rate is fast; allowed: a number" "five.yaml:8: process.timesteps is 1; allowed: a whole number from 2" -- five.yaml
 refused "a value out of bounds" 3 0 "command line: train.beta1 is 1.5; allowed: a number from 0 to" -- "$exp/smoke.yaml" train.beta1=1.5 --dry-run
 edm="objective.predict=edm objective.loss=edm"
-refused "a sigma that nothing draws" 3 0 "preset: train.t_sampling is uniform, but objective.loss is edm; log-normal goes with edm alone" -- \
+refused "a sigma that nothing draws" 3 0 "preset: train.t_sampling is uniform, but objective.loss is edm; allowed: log-normal" -- \
   "$exp/smoke.yaml" $edm --dry-run
 refused "any sigma for another loss" 3 0 "train.t_sampling is log-normal, but objective.loss is simple" -- "$exp/smoke.yaml" train.t_sampling=log-normal --dry-run
 refused "EDM's denoiser with a learned variance" 3 0 "command line: objective.variance is learned, but objective.loss edm teaches no variance" \

@@ -374,7 +374,7 @@ static void refusals(const dx_objective_config *c)
   refusal(c, "learned", "simple", "auto", "objective.loss", "allowed: hybrid, vlb");
   refusal(c, "fixed-small", "hybrid", "auto", "objective.loss", "allowed: learned, learned-range");
   refusal(c, "optimal", "vlb", "auto", "objective.loss", "allowed: simple, min-snr, p2");
-  refusal(c, "fixed-large", "edm", "auto", "objective.loss", "edm goes with edm alone");
+  refusal(c, "fixed-large", "edm", "auto", "objective.loss", "allowed: edm for both");
   refusal(c, "fixed-small", "simple", "learned", "process.decoder_variance", "allowed: learned, learned-range");
   for (int i = 0; dx_loss_at(i); i++)
     ok(dx_loss_find(dx_loss_at(i)->name) == dx_loss_at(i) && strstr(dx_option_find(dx_objective_options, "loss")->choices, dx_loss_at(i)->name),

@@ -211,6 +211,15 @@ head -c 100 before.begun >torn.h5.begun
 "$diffx" evaluate late -o torn.h5 evaluate.examples=7 >other.log 2>&1 && grep -q "torn.h5.begun has no seal at its end.*begun anew" other.log &&
   "$diffx" compare other.h5 torn.h5 >other.cmp 2>&1
 ok $? "and so is what is torn"
+"$diffx" evaluate late $keys >named.log 2>&1 &
+job=$!
+i=0
+while ! ls late/evaluation-*.begun >/dev/null 2>&1 && test $i -lt 1200; do sleep 0.02; i=$((i + 1)); done
+kill -USR1 $job
+wait $job
+"$diffx" evaluate late evaluate.examples=7 >>named.log 2>&1 && ls late/evaluation-*.begun >/dev/null 2>&1 && "$diffx" evaluate late $keys >>named.log 2>&1 &&
+  grep -q "goes on where it was stopped" named.log && ! ls late/evaluation-*.begun >/dev/null 2>&1
+judge named "without -o another evaluation of the run leaves it alone"
 
 # what may change and what may not
 cp -r ref other

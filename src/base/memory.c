@@ -10,10 +10,11 @@ enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
 void *dx_memory(size_t bytes)
 {
   const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGN;
-  void *const p = aligned_alloc(align, ((bytes ? bytes : 1) + ALIGN - 1) / ALIGN * ALIGN);
+  void *p;
 
+  if (posix_memalign(&p, align, bytes ? bytes : 1)) return NULL;
 #ifdef MADV_HUGEPAGE /* advice: where it is refused nothing is lost; the last part of a page stays small */
-  if (p && align == HUGE_PAGE) (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+  if (align == HUGE_PAGE) (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
   return p;
 }

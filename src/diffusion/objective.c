@@ -65,7 +65,8 @@ dx_error *dx_objective_check(const dx_objective_config *c, const dx_process_conf
   DX_TRY(check_terminal(c, pc, p));
   *key = "objective.loss";
   if (dx_predict_find(c->predict)->preconditioned != !strcmp(c->loss, "edm"))
-    return DX_FAIL(CONFIG, "objective.loss is %s, but objective.predict is %s; edm goes with edm alone", c->loss, c->predict);
+    return DX_FAIL(CONFIG, "objective.loss is %s, but objective.predict is %s; allowed: edm for both (with train.t_sampling: "
+                   "log-normal), or for neither", c->loss, c->predict);
   if (reverse->line && dx_predict_find(c->predict)->preconditioned) {
     *key = "objective.variance";
     return DX_FAIL(CONFIG, "objective.variance is %s, but objective.loss edm teaches no variance; allowed: fixed-small, fixed-large, "

@@ -47,11 +47,11 @@ static void advise(const dx_team *t, bool automatic)
 
   dx_comm_sharers(t->comm, &sharers, &place);
   dx_comm_cores(&ours, &launcher);
-  if (dx_comm_rank(t->comm) || ours == 0) return;
+  if (dx_comm_alone(t->comm) || dx_comm_rank(t->comm) || ours == 0) return;
   if (sharers * t->threads > ours)
-    dx_log_say(t->log, DX_LOG_WARN, "%d threads share %d core%s (ranks on them: %d, threads of each: %d), which is slower than one each: "
-               "give run.threads or start fewer ranks%s", sharers * t->threads, ours, ours > 1 ? "s" : "", sharers, t->threads,
-               launcher > ours ? "; the launcher bound them: mpiexec --bind-to none" : "");
+    dx_log_say(t->log, DX_LOG_WARN, "%d threads share %d core%s (ranks on them: %d, threads of each: %d), which is slower than one each: %s",
+               sharers * t->threads, ours, ours > 1 ? "s" : "", sharers, t->threads,
+               launcher > ours ? "the launcher bound them, mpiexec --bind-to none does not" : "give run.threads or start fewer ranks");
   else if (automatic && dx_comm_launched(&size, &rank) && ranks * t->threads < launcher && launcher > ours)
     dx_log_say(t->log, DX_LOG_WARN, "the launcher bound this rank to %d of %d cores, and %d rank%s of %d thread%s on this node leave%s the rest idle: "
                "mpiexec --bind-to none, or --map-by node:PE=%d", ours, launcher, ranks, ranks > 1 ? "s" : "", t->threads,
