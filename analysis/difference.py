@@ -107,8 +107,10 @@ def say(d):
     print(f"{d.run.label} - {d.reference.label}: {figure.pm_ascii(*d.total)} {UNIT_NAMES[d.units]} ({d.words()})")
     if d.pairs and d.total[1] > 0:
         print(f"  {abs(d.total[0]) / d.total[1]:.1f} standard errors; without pairs the error would be {d.unpaired:.2g}")
-    if d.pairs and d.term is not None and not d.by_t:
-        print("  the terms by t are not paired, so wide: kl/example_vb is not in both files")
+    if d.term is None:
+        print("  bounds of processes with other steps: only the totals compare")
+    elif d.pairs and not d.by_t:
+        print("  the terms by t are not paired, so wide: kl/example_vb is not in both files (evaluate.per_example=terms)")
 
 
 def write_csv(path, found):

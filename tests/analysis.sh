@@ -90,6 +90,7 @@ drawn "rate_distortion: a respaced evaluation" rate_distortion.py "$dir/respaced
 drawn "kl: a respaced evaluation" kl.py "$g $dir/respaced -o $dir/respaced.png"
 grep -Eq '^  t = 11..100 +4.75889 ' "$dir/out"; say "kl: the decades of t, not of columns" $?
 drawn "difference: respaced against all steps" difference.py "$g $dir/respaced -o $dir/respaced.pdf"
+grep -q "bounds of processes with other steps: only the totals compare" "$dir/out"; say "difference: says that the steps are others" $?
 drawn "bits: two runs" bits.py "$g $dir/paired $dir/respaced -o $dir/bits.png --dpi 100 --csv $dir/bits.csv"
 drawn "bits: terms not evaluated, nats" bits.py "$dir/subset -o $dir/subset.pdf --units nats"
 drawn "by_class: one class without examples" by_class.py "$o -o $dir/classes.png --dpi 100 --csv $dir/classes.csv"
