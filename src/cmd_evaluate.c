@@ -43,7 +43,7 @@ static void print(const dx_problem *p, const dx_evaluation *e)
   if (p->grid.steps < p->process.timesteps)
     printf("the process of %lld of the %lld steps (evaluate.respace)\n", (long long)p->grid.steps, (long long)p->process.timesteps);
   if (h->strata_gain == h->strata_gain)
-    printf("strata by a pilot: %.3g times less variance than at squares (95 %%: %.3g to %.3g)\n", h->strata_gain, h->strata_gain_low,
+    printf("strata by a pilot: terms vary %.3g times less within them than at squares (95 %%: %.3g to %.3g)\n", h->strata_gain, h->strata_gain_low,
            h->strata_gain_high);
 }
 

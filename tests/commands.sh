@@ -170,7 +170,7 @@ assert pair.std() < 0.5 * np.hypot(total.std(), early['example_total'][:].std())
 one = h5py.File('evaluation.h5')['kl']
 assert 'example_vb' not in one and one['example_total'].shape == (50,)
 P
-says "evaluate within a budget" "50 test examples" "strata by a pilot: " " times less variance than at squares (95 %: " -- \
+says "evaluate within a budget" "50 test examples" "strata by a pilot: " " times less within them than at squares (95 %: " -- \
   evaluate run -o budget.h5 evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4 evaluate.budget=949
 python "a budget is spent, as far as whole timesteps go" <<'P'
 import h5py

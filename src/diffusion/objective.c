@@ -164,9 +164,8 @@ static void cost_by_number(const dx_objective *o, int64_t r, const float *x0, co
 
 /* The term of one example with the process's variance, from its error alone where that tells it. */
 static double fixed_vb(const dx_objective *o, int64_t r, const float *x0, const float *target, const float *out,
-                       double x0_sq)
+                       double x0_out, double x0_sq)
 {
-  const double x0_out = o->predict->at(o->process, r).x0_out;
   double sum = 0, by_x0, by_log;
 
   if (r > 0 && o->reverse->estimate) return 0;
@@ -211,7 +210,7 @@ void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const
       cost_by_number(o, r, x0 + at, room, own, weight[i], &c, &terms[i], gown);
       continue;
     }
-    terms[i].vb = fixed_vb(o, r, x0 + at, room, own, x0_mse * (double)D);
+    terms[i].vb = fixed_vb(o, r, x0 + at, room, own, f.x0_out, x0_mse * (double)D);
     const float slope = (float)(2 * c.square * weight[i] / (double)D);
     if (gown) o->kernel->mix(D, slope, own, -slope, room, gown);
   }

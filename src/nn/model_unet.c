@@ -52,7 +52,7 @@ static const dx_option options[] = {
   DX_OPTION(config, norm_eps, "1e-6", DBL_MIN, 1, "added to the variance in every normalisation"),
   DX_OPTION(config, dropout, "0.1", 0, 0.9, "chance that training drops a feature inside a residual block, in steps of 1/65536"),
   DX_OPTION(config, time, "add", 0, 0, "the time is added inside residual blocks, or scales and shifts there", .choices = "add|scale"),
-  DX_OPTION(config, time_factor, "1", 1e-6, 1e6, "the index t - 1 is multiplied with it before its sines; Nichol and Dhariwal 2021 scale T to 1000"),
+  DX_OPTION(config, time_factor, "1", 1e-6, 1e6, "the index t - 1 is multiplied with it before its sines; Nichol and Dhariwal 2021 scale T to 1000", .before = "1"),
   DX_OPTION(config, time_cosine_first, "false", 0, 0, "the time's cosines stand before its sines (diffusers: flip_sin_to_cos)"),
   DX_OPTION(config, time_shift, "1", 0, 1, "slowest frequency is 10000^(-(h - 1)/(h - time_shift)), h half the channels of the first level (diffusers: freq_shift)"),
   DX_OPTION(config, down, "conv", 0, 0, "half size by a convolution, or by means of 2x2 pixels inside a residual block", .choices = "conv|resample"),

@@ -19,7 +19,8 @@ typedef struct {
   double decoder_variance; /* normalised units */
   /* the bound of examples of the training split, and total - train; NaN where none were asked for */
   double train, train_stderr, gap, gap_stderr;
-  double strata_gain;      /* of neyman strata: variance with as many strata cut at squares / with these, by the pilot; else NaN */
+  double strata_gain;      /* of neyman strata: sum over strata of the variance of a drawn term, with as many cut at squares / with these,
+                              by the pilot; else NaN */
   double strata_gain_low, strata_gain_high; /* 95 % of it, each example of the pilot judged by the strata that the others choose */
   double total_draw_stderr; /* of total from the draws of noise alone; NaN with one draw */
 } dx_evaluation_head;

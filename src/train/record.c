@@ -458,7 +458,7 @@ static dx_error *write_kl(dx_h5 *f, const dx_record *r)
     {KL, "/kl/total_stderr", "nats", "standard error of total", HEAD(total_stderr), 1, DX_H5_F64, 1},
     {KL, "/kl/decoder_variance", "1", "variance of the decoder, normalised units", HEAD(decoder_variance), 1,
      DX_H5_F64, 1},
-    {KL, "/kl/strata_gain", "1", "of neyman strata: variance with strata at squares / with these, by the pilot", HEAD(strata_gain), 1,
+    {KL, "/kl/strata_gain", "1", "of neyman strata: sum of the variances within strata at squares / within these, by the pilot", HEAD(strata_gain), 1,
      DX_H5_F64, 1},
     {KL, "/kl/strata_gain_low", "1", "lower end of its 95 % interval, each example of the pilot judged by the strata that the others choose",
      HEAD(strata_gain_low), 1, DX_H5_F64, 1},
