@@ -166,7 +166,7 @@ static void returns(dx_objective *o, batch *b)
   for (int i = 0; i < N * D; i++) truth[i] = (float)what(o, b->t[i / D], b->x0[i], b->eps[i], 0).target;
   dx_objective_x0(o, N, b->t, NULL, b->xt, truth, b->x0hat);
   for (int i = 0; i < N * D; i++) {
-    const dx_affine f = o->predict->at(o->process, b->t[i / D] - 1);
+    const dx_affine f = o->predict->at(o->process, b->t[i / D] - 1, dx_objective_level(o, b->t[i / D]));
 
     wrong += fabs(b->x0hat[i] - b->x0[i]) > 1e-6 * (1 + fabs(f.x0_xt) + fabs(f.x0_out));
     noise += fabs(f.eps_xt * b->xt[i] + f.eps_out * truth[i] - b->eps[i]) > 1e-6 * (1 + fabs(f.eps_xt) + fabs(f.eps_out));
@@ -274,7 +274,7 @@ static double slope_error(const dx_objective *p, int32_t t, const float *x0)
 {
   const int width = (int)dx_objective_width(p);
   float out[2 * PD], gout[2 * PD], room[PD];
-  const dx_affine f = p->predict->at(p->process, t - 1);
+  const dx_affine f = p->predict->at(p->process, t - 1, dx_objective_level(p, t));
   double worst = 0, largest = 0;
   dx_terms found, hi, lo;
 
@@ -493,7 +493,7 @@ static void any_sigma(const dx_objective *base)
     wrong += !near(found.loss, golden_edm[i].loss, 2e-6);
     double square = 0;
     for (int j = 0; j < EDM_D; j++) {
-      const dx_affine f = dx_edm_at(p.sigma_data, level);
+      const dx_affine f = o.predict->at(&p, t - 1, level);
       const double off = golden_edm[i].denoised[j] - edm_x0[j];
 
       wrong += fabs(x[j] - golden_edm[i].c_in * (edm_x0[j] + golden_edm[i].sigma * edm_noise[j])) > 1e-6;
@@ -507,11 +507,11 @@ static void any_sigma(const dx_objective *base)
 }
 
 /* Published: at sigma 1 and sigma_data 0.5, Karras et al. 2022, table 1. */
-static void at_one(void)
+static void at_one(const dx_process *p)
 {
   const dx_level level = dx_level_of_sigma(1);
-  const dx_affine f = dx_edm_at(0.5, level);
-  const double a = sqrt(level.abar), skip = f.x0_xt * a, in = dx_edm_scale(0.5, level) * a;
+  const dx_affine f = dx_predict_find("edm")->at(p, dx_process_nearest(p, level) - 1, level);
+  const double a = sqrt(level.abar), skip = f.x0_xt * a, in = dx_edm_scale(p->sigma_data, level) * a;
 
   ok(near(skip, 0.2, 1e-9) && near(f.x0_out, 0.4472135955, 1e-9) && near(in, 0.894427191, 1e-9) && fabs(dx_edm_time(level)) < 1e-15 &&
          near(1 / (f.x0_out * f.x0_out), 5, 1e-9),
@@ -556,7 +556,8 @@ static void from_nothing(const dx_objective_config *preset)
     dx_error *no = dx_objective_check(&c, &pc, &p, &key);
     ok(may ? !no : no && strstr(dx_error_text(no), "objective.predict is") && !strcmp(key, "objective.predict"), "%s with beta_T = 1: %s", what->name,
        no ? dx_error_text(no) : "allowed");
-    if (may) ok(isfinite(what->at(&p, T - 1).x0_out) && isfinite(what->at(&p, T - 1).x0_xt), "and finds x_0");
+    const dx_affine last = what->at(&p, T - 1, dx_process_level(&p, T));
+    if (may) ok(isfinite(last.x0_out) && isfinite(last.x0_xt), "and finds x_0");
     dx_error_free(no);
   }
   if (!e) dx_process_destroy(&p);
@@ -589,7 +590,7 @@ int main(void)
     any_grain(&o, &b);
   }
   any_sigma(&o);
-  at_one();
+  at_one(&p);
   nearest(&p);
   from_nothing(&c);
   against_torch(&o);

@@ -112,7 +112,7 @@ static void predict_one(const dx_exact *e, const dx_predict *what, int64_t row, 
 {
   const dx_mixture *m = &e->m;
   const double abar = level.abar, nbar = level.nbar, a = sqrt(abar), b = sqrt(nbar);
-  const dx_affine f = dx_predict_affine(what, e->process, row, level);
+  const dx_affine f = what->at(e->process, row, level);
   double r[DX_EXACT_COMPONENTS_MAX];
 
   weigh(e, abar, nbar, xt, r);

@@ -140,9 +140,8 @@ static term term_of(const dx_process *p, const dx_decoder *d, int64_t r, double 
 
 /* One example with a part of the bound in its loss, or a learned variance, number by number. */
 static void cost_by_number(const dx_objective *o, int64_t r, const float *x0, const float *target, const float *out,
-                           double weight, const dx_cost *c, dx_terms *terms, float *gout)
+                           double x0_out, double weight, const dx_cost *c, dx_terms *terms, float *gout)
 {
-  const dx_affine f = o->predict->at(o->process, r);
   const dx_line line = o->reverse->line ? o->reverse->line(o->process, r) : (dx_line){0};
   const double bits = c->bound * (double)o->process->timesteps / ((double)o->dim * DX_LN2);
   const double slope = 2 * c->square / (double)o->dim;
@@ -152,11 +151,11 @@ static void cost_by_number(const dx_objective *o, int64_t r, const float *x0, co
     const int64_t at = place(o, j);
     const double off = (double)out[at] - target[j];
     const double log_var = o->reverse->line ? line.base + line.slope * out[at + o->channels] : o->process->log_var[r];
-    const term y = term_of(o->process, &o->decoder, r, log_var, x0[j], x0[j] + f.x0_out * off);
+    const term y = term_of(o->process, &o->decoder, r, log_var, x0[j], x0[j] + x0_out * off);
 
     terms->vb += y.value;
     if (!gout) continue;
-    gout[at] = (float)(weight * (slope * off + (o->loss->moves_mean ? bits * y.by_x0 * f.x0_out : 0)));
+    gout[at] = (float)(weight * (slope * off + (o->loss->moves_mean ? bits * y.by_x0 * x0_out : 0)));
     if (o->reverse->line) gout[at + o->channels] = (float)(weight * (bits * y.by_log * line.slope));
   }
   terms->loss += bits * terms->vb;
@@ -200,14 +199,14 @@ void dx_objective_loss(const dx_objective *o, int64_t n, const int32_t *t, const
     const int64_t r = row(o, t[i]), at = i * D;
     const float *const own = out + at * width;
     float *const gown = gout ? gout + at * width : NULL;
-    const dx_affine f = dx_predict_affine(o->predict, o->process, r, level[i]);
+    const dx_affine f = o->predict->at(o->process, r, level[i]);
     const dx_cost c = o->loss->at(o->loss_config, o->process, &f, r);
 
     o->kernel->mix(D, (float)f.of_x0, x0 + at, (float)f.of_eps, eps + at, room);
     const double square = square_of(o, room, own), x0_mse = square * (f.x0_out * f.x0_out);
     terms[i] = (dx_terms){.loss = c.square * square, .mse = square * (f.eps_out * f.eps_out), .x0_mse = x0_mse};
     if (o->reverse->line || o->loss->bound) {
-      cost_by_number(o, r, x0 + at, room, own, weight[i], &c, &terms[i], gown);
+      cost_by_number(o, r, x0 + at, room, own, f.x0_out, weight[i], &c, &terms[i], gown);
       continue;
     }
     terms[i].vb = fixed_vb(o, r, x0 + at, room, own, f.x0_out, x0_mse * (double)D);
@@ -237,7 +236,7 @@ void dx_objective_x0(const dx_objective *o, int64_t n, const int32_t *t, const d
 {
   for (int64_t i = 0; i < n; i++) {
     const int64_t r = row(o, t[i]), at = i * o->dim;
-    const dx_affine f = dx_predict_affine(o->predict, o->process, r, level ? level[i] : dx_objective_level(o, t[i]));
+    const dx_affine f = o->predict->at(o->process, r, level ? level[i] : dx_objective_level(o, t[i]));
     const float *predicted = out + at;
 
     if (o->reverse->line) { /* read at or behind where it writes: x0hat may be out */

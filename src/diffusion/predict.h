@@ -16,18 +16,14 @@ typedef struct {
   const char *name, *help;
   bool from_nothing; /* x0hat follows even where x_T keeps nothing of x_0 (abar_T = 0) */
   bool preconditioned; /* the network is given c_in x and c_noise of EDM, not x_t and t - 1 */
-  dx_affine (*at)(const dx_process *p, int64_t row); /* row t - 1 */
+  /* At any level; row t - 1 is that of its step, or of the nearest. `mean`, which is of a step, is exact at steps alone. */
+  dx_affine (*at)(const dx_process *p, int64_t row, dx_level level);
 } dx_predict;
 
-/* EDM's preconditioning at any level, in the scale of x_t: with sigma = sqrt(nbar / abar) and s = sigma_data,
-   x0hat = c_skip x + c_out out, x = x_t / sqrt(abar). Karras et al. 2022, table 1. */
-dx_affine dx_edm_at(double sigma_data, dx_level level);
-/* What x_t is multiplied with to be c_in x, and c_noise = ln(sigma) / 4. */
+/* EDM's preconditioning: what x_t is multiplied with to be c_in x, x = x_t / sqrt(abar), and c_noise = ln(sigma) / 4,
+   sigma = sqrt(nbar / abar). Karras et al. 2022, table 1. */
 double dx_edm_scale(double sigma_data, dx_level level);
 double dx_edm_time(dx_level level);
-
-/* At any level, whose nearest step is that of row; predictions that are not preconditioned know steps alone. */
-dx_affine dx_predict_affine(const dx_predict *w, const dx_process *p, int64_t row, dx_level level);
 
 const dx_predict *dx_predict_find(const char *name); /* NULL: no such prediction */
 const dx_predict *dx_predict_at(int i);              /* in list order; NULL after the last */

@@ -196,7 +196,7 @@ static void draw_times(const dx_sweep *s, int64_t k, const int64_t *index, int32
 /* Sum of epshat^2 of one example, before any clipping; room (D). */
 static double noise_square(const dx_objective *o, int32_t t, const float *xt, const float *out, float *room)
 {
-  const dx_affine f = o->predict->at(o->process, t - 1);
+  const dx_affine f = o->predict->at(o->process, t - 1, dx_objective_level(o, t));
 
   o->kernel->mix(o->dim, (float)f.eps_xt, xt, (float)f.eps_out, out, room);
   return o->kernel->sum_squares(o->dim, room);
