@@ -52,8 +52,6 @@ static dx_error *check(const void *config_, const char **key)
 
 static double sigma_of(dx_level l) { return sqrt(l.nbar / l.abar); }
 
-static double smaller(double x, double y) { return x < y ? x : y; }
-
 /* sigma_i of the list. */
 static double ramp(const config *c, double lowest, double highest, int64_t i)
 {
@@ -78,8 +76,8 @@ static int64_t plan(const void *config_, const dx_process *p, dx_visit *v)
   const config *c = config_;
   const bool any = p->sigma_data > 0;
   const double least = sigma_of(dx_process_level(p, 1)), most = sigma_of(dx_process_level(p, p->timesteps));
-  const double lowest = any ? c->sigma_min : -smaller(-c->sigma_min, -least), highest = any ? c->sigma_max : smaller(c->sigma_max, most);
-  const double raise = 1 + smaller(c->churn / (double)c->steps, 0.41421356237309505);
+  const double lowest = any ? c->sigma_min : fmax(c->sigma_min, least), highest = any ? c->sigma_max : fmin(c->sigma_max, most);
+  const double raise = 1 + fmin(c->churn / (double)c->steps, 0.41421356237309505);
   double before = INFINITY;
   int64_t n = 0;
 

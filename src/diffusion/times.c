@@ -82,9 +82,14 @@ void dx_history_weigh(dx_history *h)
   }
 }
 
+static dx_stream stream_of(const dx_lot *l, int64_t place)
+{
+  return (dx_stream){.seed = l->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)l->step, .index = (uint64_t)place};
+}
+
 static uint32_t word_of(const dx_lot *l, int64_t place)
 {
-  const dx_stream s = {.seed = l->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)l->step, .index = (uint64_t)place};
+  const dx_stream s = stream_of(l, place);
   uint32_t word[4];
 
   dx_stream_words(&s, 0, word);
@@ -138,7 +143,7 @@ static int32_t importance(const dx_lot *l, int64_t place, double *weight)
 
 static double log_normal(const dx_lot *l, int64_t place)
 {
-  const dx_stream s = {.seed = l->seed, .purpose = DX_FOR_TIME, .step = (uint64_t)l->step, .index = (uint64_t)place};
+  const dx_stream s = stream_of(l, place);
   double z;
 
   dx_stream_normals(&s, 1, &z);

@@ -163,7 +163,7 @@ static dx_error *create(drawing *d, dx_problem *p, const float *w)
   const dx_sample_config *const c = &p->spec->sample;
   const dx_sampler *const sampler = p->spec->sampler;
   const int64_t D = p->dim, K = c->trajectory;
-  const size_t buffer = ((size_t)((2 + dx_objective_width(&p->objective)) * c->grain * D) * sizeof(float) + 63) / 64 * 64;
+  const size_t buffer = (size_t)((2 + dx_objective_width(&p->objective)) * c->grain * D) * sizeof(float);
 
   *d = (drawing){.problem = p, .objective = dx_problem_clipped(p), .count = c->count, .grain = c->grain,
                  .grains = (c->count + c->grain - 1) / c->grain, .snapshots = K, .begin = dx_clock(),

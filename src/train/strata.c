@@ -102,7 +102,7 @@ static void cut_by_size(int64_t K, int64_t T, const double *size, int64_t *first
   first[K] = T + 1;
 }
 
-/* What ways of drawing t differ by in the variance of an example's total: sum over strata but the first of
+/* The variances of the terms that one example draws, summed over strata but the first:
    sum_t square_t / chance_t - (sum_t a_t) (sum_t b_t); t is drawn in proportion to size (NULL: alike). */
 static double variance_of(int64_t K, const int64_t *first, const double *size, const double *square, const double *a, const double *b)
 {

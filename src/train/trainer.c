@@ -423,11 +423,11 @@ static double share_sums(dx_trainer *t, const float *slice, bool failed, bool *a
 static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
 {
   dx_state *const s = &t->state;
-  float decay[DX_REALS_MAX];
+  float decay[DX_REALS_MAX]; /* but of the first average, which is in adam */
   const int64_t blocks = dx_blocks(s->n);
   const dx_comm *const c = comm_of(t);
 
-  for (int i = 0; i < s->averages; i++) decay[i] = (float)dx_average_decay(t->config, i + 1, s->step);
+  for (int i = 1; i < s->averages; i++) decay[i] = (float)dx_average_decay(t->config, i + 1, s->step);
 #pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
   for (int64_t b = 0; b < blocks; b++) {
     const dx_kernels *const k = &t->problem->team->kernel;
