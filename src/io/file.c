@@ -277,6 +277,16 @@ dx_error *dx_folder_make(const char *path)
   return e;
 }
 
+dx_error *dx_folder_begin(const char *path, size_t room, char *part)
+{
+  size_t n = strlen(path);
+
+  while (n > 1 && path[n - 1] == '/') n--;
+  if (n + sizeof ".part" > room) return DX_FAIL(USAGE, "%s: the name is too long", path);
+  snprintf(part, room, "%.*s.part", (int)n, path);
+  return dx_folder_make(part);
+}
+
 dx_error *dx_folder_publish(const char *part, const char *path)
 {
   if (rename(part, path) == 0) return dx_folder_sync(part);

@@ -22,6 +22,9 @@ dx_error *dx_file_check_seal(const char *path) DX_MUST_CHECK;
 bool dx_file_exists(const char *path);
 /* Make a folder and those above it; fine if there. The error names the folder that failed. */
 dx_error *dx_folder_make(const char *path) DX_MUST_CHECK;
+/* A folder that is written whole or not at all: makes "path.part" to write in, whose name (of room bytes) part gets.
+   A part that is there already is used again.  Then: */
+dx_error *dx_folder_begin(const char *path, size_t room, char *part) DX_MUST_CHECK;
 /* Give the whole folder `part` its name `path`, where nothing or an empty folder may stand. */
 dx_error *dx_folder_publish(const char *part, const char *path) DX_MUST_CHECK;
 /* Free bytes for us on the file system of path; -1 where it cannot be told. */

@@ -246,17 +246,13 @@ dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_mo
   const char *const name[PARTS] = {config_name, weights_name, "model_index.json", "scheduler", "scheduler/scheduler_config.json"};
   const network net = {config, spec};
   char part[4096], path[PARTS][4200];
-  size_t n = strlen(folder);
   dx_error *err;
 
   if (*(const double *)field(config, "time_factor") != 1)
     return DX_FAIL(CONFIG, "model.time_factor is %g, which UNet2DModel has no word for; allowed in a model that is exported: 1",
                    *(const double *)field(config, "time_factor"));
-  while (n > 1 && folder[n - 1] == '/') n--;
-  if (n + sizeof ".part" > sizeof part) return DX_FAIL(USAGE, "%s: the name is too long", folder);
-  snprintf(part, sizeof part, "%.*s.part", (int)n, folder);
+  DX_TRY(dx_folder_begin(folder, sizeof part, part));
   for (int i = 0; i < PARTS; i++) snprintf(path[i], sizeof path[i], "%s/%s", part, name[i]);
-  DX_TRY(dx_folder_make(part));
   err = write_parts(path, &net, p, w, scheduler);
   if (!err) err = dx_folder_publish(part, folder);
   for (int i = PARTS - 1; err && i >= 0; i--) remove(path[i]); /* what is in a folder before it */

@@ -285,13 +285,9 @@ static void remove_pictures(const char *folder, int64_t i)
 static dx_error *write_folder(set *s, const char *folder)
 {
   char part[3072];
-  size_t n = strlen(folder);
   dx_error *err;
 
-  while (n > 1 && folder[n - 1] == '/') n--;
-  if (n + sizeof ".part" > sizeof part) return DX_FAIL(USAGE, "%s: the name is too long", folder);
-  snprintf(part, sizeof part, "%.*s.part", (int)n, folder);
-  DX_TRY(dx_folder_make(part));
+  DX_TRY(dx_folder_begin(folder, sizeof part, part));
   remove_pictures(part, 0);
   err = write_pictures(s, part);
   if (!err) err = dx_folder_publish(part, folder);
