@@ -10,9 +10,7 @@
 /* Examples of the training split for the optimal decoder variance. */
 static int64_t decoder_examples(const dx_problem *p)
 {
-  const int64_t there = p->info->count[DX_TRAIN], wanted = dx_evaluation_examples(p);
-
-  return wanted < there ? wanted : there;
+  return dx_problem_train_examples(p, dx_evaluation_examples(p));
 }
 
 static bool decoder_is_optimal(const dx_problem *p)
@@ -23,9 +21,7 @@ static bool decoder_is_optimal(const dx_problem *p)
 /* Examples of the training split for an estimated reverse variance, at each t. */
 static int64_t variance_examples(const dx_problem *p)
 {
-  const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->objective.variance_examples;
-
-  return wanted < there ? wanted : there;
+  return dx_problem_train_examples(p, p->spec->objective.variance_examples);
 }
 
 int64_t dx_estimate_forwards(const dx_problem *p)

@@ -106,9 +106,7 @@ dx_error *dx_evaluation_possible(const dx_problem *p)
 
 int64_t dx_evaluation_train_examples(const dx_problem *p)
 {
-  const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->evaluate.train_examples;
-
-  return wanted < there ? wanted : there;
+  return dx_problem_train_examples(p, p->spec->evaluate.train_examples);
 }
 
 int64_t dx_evaluation_forwards(const dx_problem *p)

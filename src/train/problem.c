@@ -93,6 +93,13 @@ void dx_problem_destroy(dx_problem *p)
 
 double dx_problem_bits(const dx_problem *p) { return 1 / ((double)p->dim * DX_LN2); }
 
+int64_t dx_problem_train_examples(const dx_problem *p, int64_t wanted)
+{
+  const int64_t there = p->info->count[DX_TRAIN];
+
+  return wanted < there ? wanted : there;
+}
+
 const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net_params(p->net) : NULL; }
 
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }

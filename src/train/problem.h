@@ -33,6 +33,8 @@ void dx_problem_destroy(dx_problem *p); /* Collective; NULL is fine */
 double dx_problem_bits(const dx_problem *p);
 /* How far the time of a network goes: T, or 1 where it is no index but any real number. */
 int64_t dx_problem_timesteps(const dx_spec *s);
+/* That many examples of the training split, or all if it has fewer. */
+int64_t dx_problem_train_examples(const dx_problem *p, int64_t wanted);
 /* What the data ask of the model. */
 dx_model_spec dx_problem_model(const dx_problem *p);
 /* The network's parameters; NULL with the exact predictor. */

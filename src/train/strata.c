@@ -13,10 +13,7 @@
 /* Examples of the training split in a pilot, each at every t. */
 static int64_t pilot_examples(const dx_problem *p)
 {
-  const int64_t there = p->info->count[DX_TRAIN], wanted = p->spec->evaluate.pilot;
-
-  if (strcmp(p->spec->evaluate.strata, "neyman")) return 0;
-  return wanted < there ? wanted : there;
+  return strcmp(p->spec->evaluate.strata, "neyman") ? 0 : dx_problem_train_examples(p, p->spec->evaluate.pilot);
 }
 
 int64_t dx_strata_forwards_of_one(const dx_problem *p)
