@@ -3,33 +3,16 @@
 #include "diffusion/exact.h"
 #include "diffusion/objective.h"
 #include "golden/diffusion.h"
+#include "make_process.h"
 #include "near.h"
 #include "tap.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 static dx_kernels kernel;
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-typedef union { max_align_t align; char bytes[256]; } settings;
-
-static dx_process make(void)
-{
-  const dx_schedule *s = dx_schedule_find("linear");
-  const dx_process_config c = {.schedule = "linear", .timesteps = 1000};
-  dx_process p;
-  settings options;
-  dx_error *e;
-
-  dx_option_presets(s->options, &options);
-  e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &p);
-  if (!e) return p;
-  printf("Bail out! %s\n", dx_error_text(e));
-  exit(1);
-}
 
 static dx_exact *must(const dx_mixture *m, double shift, double scale, const dx_process *p)
 {
@@ -208,7 +191,7 @@ static void refused(dx_mixture m, const dx_process *p, const char *words)
 int main(void)
 {
   static const double one[] = {1}, zero[] = {0};
-  dx_process p = make();
+  dx_process p = process_of("linear", 1000, DX_VARIANCE_LARGE);
 
   p.sigma_data = 0.5;
   predicts(&p);

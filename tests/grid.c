@@ -3,35 +3,18 @@
 #include "diffusion/grid.h"
 #include "diffusion/variance.h"
 #include "golden/grid.h"
+#include "make_process.h"
 #include "near.h"
 #include "tap.h"
 
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { T_MAX = 4000 };
-typedef union { max_align_t align; char bytes[256]; } settings;
-
-static dx_process make(int64_t T, const char *schedule, bool zero)
-{
-  const dx_schedule *s = dx_schedule_find(schedule);
-  const dx_process_config c = {.schedule = "it", .timesteps = T, .zero_terminal = zero};
-  dx_process p;
-  settings options;
-  dx_error *e;
-
-  dx_option_presets(s->options, &options);
-  e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &p);
-  if (!e) return p;
-  printf("Bail out! %s\n", dx_error_text(e));
-  exit(1);
-}
 
 static void golden(void)
 {
   for (size_t i = 0; i < sizeof golden_grid / sizeof *golden_grid; i++) {
-    dx_process p = make(golden_grid[i].T, "linear", false);
+    dx_process p = process_of("linear", golden_grid[i].T, DX_VARIANCE_LARGE);
     const int n = golden_grid[i].n;
     dx_grid g = {0};
     dx_error *e = dx_grid_create(&p, golden_grid[i].counts, golden_grid[i].spacing, DX_VARIANCE_LARGE, &g);
@@ -55,8 +38,11 @@ static void golden(void)
 /* A grid of all steps is the process itself. */
 static void whole(const char *schedule, bool zero)
 {
-  dx_process p = make(60, schedule, zero);
+  dx_process_config c = {.timesteps = 60, .zero_terminal = zero};
   dx_grid g = {0}, few = {0};
+
+  snprintf(c.schedule, sizeof c.schedule, "%s", schedule);
+  dx_process p = make_process(&c, DX_VARIANCE_LARGE);
   dx_error *e = dx_grid_create(&p, "none", "sections", DX_VARIANCE_LARGE, &g), *f = dx_grid_create(&p, "2", "linspace", DX_VARIANCE_SMALL, &few);
   int good = !e && !f && g.steps == 60;
 

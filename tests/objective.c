@@ -5,19 +5,15 @@
 #include "golden/bpd.h"
 #include "golden/edm.h"
 #include "golden/objective.h"
+#include "make_process.h"
 #include "near.h"
 #include "tap.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { N = 5, D = 7, T = 1000 };
 
-typedef union {
-  max_align_t align;
-  char bytes[256];
-} settings;
 typedef struct {
   int32_t t[N];
   float x0[N * D], eps[N * D], xt[N * D], out[N * D], gout[N * D], x0hat[N * D];
@@ -25,18 +21,10 @@ typedef struct {
 
 static dx_process make(dx_variance variance)
 {
-  const dx_schedule *s = dx_schedule_find("linear");
-  const dx_process_config c = {.schedule = "linear", .timesteps = T};
-  dx_process p;
-  settings options;
-  dx_error *e;
+  dx_process p = process_of("linear", T, variance);
 
-  dx_option_presets(s->options, &options);
-  e = dx_process_create(&c, s, &options, variance, &p);
   p.sigma_data = 0.5;
-  if (!e) return p;
-  printf("Bail out! %s\n", dx_error_text(e));
-  exit(1);
+  return p;
 }
 
 static void fill(batch *b)
@@ -537,15 +525,11 @@ static void nearest(const dx_process *p)
 /* abar_T = 0: x0 and v still find x_0, the others are refused by key. */
 static void from_nothing(const dx_objective_config *preset)
 {
-  const dx_schedule *s = dx_schedule_find("linear");
   const dx_process_config pc = {.schedule = "linear", .timesteps = T, .zero_terminal = true};
   dx_objective_config c = *preset;
-  settings options;
   dx_process p;
-  dx_error *e;
+  dx_error *e = try_process(&pc, DX_VARIANCE_LARGE, &p);
 
-  dx_option_presets(s->options, &options);
-  e = dx_process_create(&pc, s, &options, DX_VARIANCE_LARGE, &p);
   ok(!e && p.abar[T - 1] == 0 && p.beta[T - 1] == 1, "zero_terminal: beta_T is 1");
   for (int i = 0; !e && dx_predict_at(i); i++) {
     const dx_predict *what = dx_predict_at(i);

@@ -3,44 +3,20 @@
 #include "diffusion/process.h"
 #include "diffusion/exact.h"
 #include "golden/diffusion.h"
+#include "make_process.h"
 #include "near.h"
 #include "tap.h"
 
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-typedef union { max_align_t align; char bytes[256]; } settings;
-
-static dx_error *make(const char *schedule, int64_t T, dx_variance variance, dx_process *p)
-{
-  const dx_schedule *s = dx_schedule_find(schedule);
-  dx_process_config c = {.timesteps = T, .decoder_variance = "auto"};
-  settings options;
-
-  snprintf(c.schedule, sizeof c.schedule, "%s", schedule);
-  dx_option_presets(s->options, &options);
-  return dx_process_create(&c, s, &options, variance, p);
-}
-
-static dx_process must(const char *schedule, int64_t T, dx_variance variance)
-{
-  dx_process p;
-  dx_error *e = make(schedule, T, variance, &p);
-
-  if (!e) return p;
-  printf("Bail out! %s\n", dx_error_text(e));
-  exit(1);
-}
 
 static void coefficients(void)
 {
   for (size_t i = 0; i < COUNT(golden_schedule); i++) {
     const char *name = golden_schedule[i].name;
     const int t = golden_schedule[i].t, r = t - 1;
-    dx_process p = must(name, golden_schedule[i].T, DX_VARIANCE_LARGE);
+    dx_process p = process_of(name, golden_schedule[i].T, DX_VARIANCE_LARGE);
     /* A product of T factors rounds T times. */
     const double share = 1e-15 * golden_schedule[i].T + 1e-13;
 
@@ -58,8 +34,8 @@ static void coefficients(void)
 /* The tables of the other projects, which count from 0. */
 static void published(void)
 {
-  dx_process a = must("linear", 1000, DX_VARIANCE_SMALL), b = must("linear", 4000, DX_VARIANCE_SMALL);
-  dx_process c = must("cosine", 1000, DX_VARIANCE_LARGE), d = must("cosine", 4000, DX_VARIANCE_LARGE);
+  dx_process a = process_of("linear", 1000, DX_VARIANCE_SMALL), b = process_of("linear", 4000, DX_VARIANCE_SMALL);
+  dx_process c = process_of("cosine", 1000, DX_VARIANCE_LARGE), d = process_of("cosine", 4000, DX_VARIANCE_LARGE);
   bool small = true, large = true;
 
   ok(near(a.abar[999], 4.03582976537568e-05, 1e-12), "linear 1000: last abar");
@@ -90,8 +66,8 @@ static void published(void)
 
 static void terms(void)
 {
-  dx_process small = must("linear", 1000, DX_VARIANCE_SMALL),
-             large = must("linear", 1000, DX_VARIANCE_LARGE);
+  dx_process small = process_of("linear", 1000, DX_VARIANCE_SMALL),
+             large = process_of("linear", 1000, DX_VARIANCE_LARGE);
   const dx_decoder decoder = {.variance = 0.0125, .log_scale = log(0.75)};
 
   ok(near(dx_normal_kl(0.1, -1, 0.2, -0.5), 0.061508936209817, 1e-12), "normal_kl");
@@ -107,7 +83,7 @@ static void terms(void)
   ok(near(dx_process_prior(&large, 1, 0) / log(2), 5.8748e-10, 1e-4), "prior of x_0 = 0");
   ok(near(dx_process_prior(&large, 2, 2) / (2 * log(2)), 2.911294542e-05, 1e-9), "prior of |x_0| = 1");
   for (size_t i = 0; i < COUNT(golden_prior); i++) {
-    dx_process p = must(golden_prior[i].name, golden_prior[i].T, DX_VARIANCE_LARGE);
+    dx_process p = process_of(golden_prior[i].name, golden_prior[i].T, DX_VARIANCE_LARGE);
 
     /* Of x_0 = 0 a share abar_T^2 / 2 is left, down to 1e-20: digits that no total ever shows. */
     ok(fabs(dx_process_prior(&p, 3, golden_prior[i].x0_sq) - golden_prior[i].prior) <
@@ -121,7 +97,7 @@ static void terms(void)
 
 static void decoder(void)
 {
-  dx_process p = must("linear", 1000, DX_VARIANCE_LARGE);
+  dx_process p = process_of("linear", 1000, DX_VARIANCE_LARGE);
   dx_process_config c = {.decoder_variance = "auto"};
 
   ok(dx_decoder_kind_of(&c, false, false) == DX_DECODER_OPTIMAL,
@@ -147,7 +123,7 @@ static void oracle(void)
     const bool small = !strcmp(golden_total[i].variance, "fixed-small"),
                best = !strcmp(golden_total[i].variance, "optimal");
     const double s2 = golden_total[i].s2;
-    dx_process p = must("linear", 1000, small ? DX_VARIANCE_SMALL : DX_VARIANCE_LARGE);
+    dx_process p = process_of("linear", 1000, small ? DX_VARIANCE_SMALL : DX_VARIANCE_LARGE);
     dx_decoder d = {0};
     double total = dx_process_prior(&p, 1, s2);
 
@@ -173,7 +149,7 @@ static void oracle(void)
 /* Linear, 1000 steps, s^2 = 1, fixed-large. */
 static void oracle_terms(void)
 {
-  dx_process p = must("linear", 1000, DX_VARIANCE_LARGE);
+  dx_process p = process_of("linear", 1000, DX_VARIANCE_LARGE);
   const dx_decoder best = {.variance = dx_exact_gaussian_mse(&p, 1, 1)},
                    clipped = {.variance = p.post_var[1]};
   const dx_decoder scaled = {.variance = best.variance, .log_scale = log(3)};
@@ -223,17 +199,10 @@ static void refused(int64_t T, double last, const char *words)
 /* Lin et al. 2024: sqrt(abar) shifted and stretched, from its formula. */
 static void shifted(void)
 {
-  const dx_schedule *s = dx_schedule_find("linear");
-  dx_process_config c = {.schedule = "linear", .timesteps = 1000};
-  dx_process before, after;
-  settings options;
+  const dx_process_config c = {.schedule = "linear", .timesteps = 1000, .zero_terminal = true};
+  dx_process before = process_of("linear", 1000, DX_VARIANCE_LARGE), after = make_process(&c, DX_VARIANCE_LARGE);
   double worst = 0, first, last;
 
-  dx_option_presets(s->options, &options);
-  dx_error *e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &before);
-  c.zero_terminal = true;
-  if (!e) e = dx_process_create(&c, s, &options, DX_VARIANCE_LARGE, &after);
-  if (e) printf("Bail out! %s\n", dx_error_text(e)), exit(1);
   first = sqrt(before.abar[0]);
   last = sqrt(before.abar[999]);
   for (int i = 0; i < 1000; i++)
@@ -246,6 +215,7 @@ static void shifted(void)
 
 int main(void)
 {
+  const dx_process_config short_one = {.schedule = "linear", .timesteps = 20};
   dx_process p;
   dx_error *e;
 
@@ -255,7 +225,7 @@ int main(void)
   decoder();
   oracle();
   oracle_terms();
-  e = make("linear", 20, DX_VARIANCE_LARGE, &p);
+  e = try_process(&short_one, DX_VARIANCE_LARGE, &p);
   ok(e && strstr(dx_error_text(e), "process.timesteps is 20"), "a schedule's refusal is passed on");
   dx_error_free(e);
   refused(1, 0.5, "process.timesteps is 1; allowed: at least 2");

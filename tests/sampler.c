@@ -6,18 +6,15 @@
 #include "diffusion/objective.h"
 #include "golden/diffusion.h"
 #include "golden/heun.h"
+#include "make_process.h"
 #include "near.h"
 #include "tap.h"
 
 #include <assert.h>
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 enum { D = 2, N = 4000, T_MAX = 4000, VISITS = 2 * T_MAX };
-
-typedef union { max_align_t align; char bytes[256]; } settings;
 
 static void set(const dx_sampler *s, settings *c, const char *const *pairs)
 {
@@ -29,21 +26,6 @@ static void set(const dx_sampler *s, settings *c, const char *const *pairs)
     assert(!e);
     dx_error_free(e);
   }
-}
-
-static dx_process make(const char *schedule, int64_t T, dx_variance variance)
-{
-  const dx_schedule *s = dx_schedule_find(schedule);
-  const dx_process_config c = {.timesteps = T};
-  dx_process p;
-  settings options;
-  dx_error *e;
-
-  dx_option_presets(s->options, &options);
-  e = dx_process_create(&c, s, &options, variance, &p);
-  if (!e) return p;
-  printf("Bail out! %s\n", dx_error_text(e));
-  exit(1);
 }
 
 static void noise(uint64_t step, float *z)
@@ -87,7 +69,7 @@ static void recovers(const dx_sampler *s, const char *const *pairs, dx_variance 
   static const double weight[] = {1}, mean[D] = {0.5, -1}, sigma[] = {0.7};
   const dx_mixture m = {.count = 1, .dim = D, .weight = weight, .mean = mean, .sigma = sigma};
   static float x[N * D];
-  dx_process p = make("linear", 500, variance);
+  dx_process p = process_of("linear", 500, variance);
   dx_kernels k;
   const dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("noise"), .dim = D,
                           .reverse = dx_reverse_find("fixed-large")};
@@ -123,7 +105,7 @@ static void plans(const dx_sampler *s)
   int wrong = 0;
 
   for (size_t i = 0; i < COUNT(lengths); i++) {
-    dx_process p = make("cosine", lengths[i], DX_VARIANCE_LARGE);
+    dx_process p = process_of("cosine", lengths[i], DX_VARIANCE_LARGE);
     settings c;
     int64_t n;
 
@@ -146,7 +128,7 @@ static void plans(const dx_sampler *s)
 static int64_t ddim_plan_of(int64_t T, const char *steps, dx_visit *v)
 {
   const dx_sampler *s = dx_sampler_find("ddim");
-  dx_process p = make("cosine", T, DX_VARIANCE_LARGE);
+  dx_process p = process_of("cosine", T, DX_VARIANCE_LARGE);
   settings c;
 
   set(s, &c, (const char *const[]){"steps", steps, NULL});
@@ -186,7 +168,7 @@ static float one_step(const dx_sampler *s, const void *config, const dx_process 
 static void ddim_steps(void)
 {
   const dx_sampler *s = dx_sampler_find("ddim");
-  dx_process p = make("linear", 1000, DX_VARIANCE_LARGE);
+  dx_process p = process_of("linear", 1000, DX_VARIANCE_LARGE);
   dx_kernels k;
 
   dx_kernels_ref(&k);
@@ -209,7 +191,7 @@ static void ddim_steps(void)
 static void ddim_is_ancestral(void)
 {
   const dx_sampler *a = dx_sampler_find("ancestral"), *d = dx_sampler_find("ddim");
-  dx_process p = make("linear", 1000, DX_VARIANCE_SMALL);
+  dx_process p = process_of("linear", 1000, DX_VARIANCE_SMALL);
   dx_kernels k;
   settings c;
   double worst = 0;
@@ -243,7 +225,7 @@ static void heun_steps(void)
 {
   const dx_sampler *s = dx_sampler_find("heun");
   const dx_mixture m = {.count = 2, .dim = 1, .weight = heun_weight, .mean = heun_mean, .sigma = heun_width};
-  dx_process p = make("cosine", 1000, DX_VARIANCE_LARGE);
+  dx_process p = process_of("cosine", 1000, DX_VARIANCE_LARGE);
   dx_kernels k;
   const dx_objective o = {.process = &p, .kernel = &k, .predict = dx_predict_find("edm"), .dim = 1,
                           .reverse = dx_reverse_find("fixed-large")};
@@ -295,7 +277,7 @@ static void heun_steps(void)
 static void heun_sigmas(void)
 {
   static const double sigma[] = {80, 57.58598472, 40.78557380, 28.37458460, 19.35245298};
-  dx_process p = make("cosine", 1000, DX_VARIANCE_LARGE);
+  dx_process p = process_of("cosine", 1000, DX_VARIANCE_LARGE);
   dx_visit v[35];
   settings c;
   int wrong;
@@ -312,7 +294,7 @@ static void heun_sigmas(void)
 static double ode_error(const char *steps, bool euler)
 {
   const double s2 = 0.49;
-  dx_process p = make("cosine", 1000, DX_VARIANCE_LARGE);
+  dx_process p = process_of("cosine", 1000, DX_VARIANCE_LARGE);
   const dx_sampler *s = dx_sampler_find(euler ? "ddim" : "heun");
   static dx_visit v[VISITS];
   dx_kernels k;
