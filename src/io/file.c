@@ -245,6 +245,14 @@ bool dx_file_exists(const char *path)
   return stat(path, &s) == 0;
 }
 
+bool dx_folder_has(const char *folder, const char *name)
+{
+  char path[4096];
+
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  return dx_file_exists(path);
+}
+
 /* One folder; fine if it is there. */
 static dx_error *make_one(const char *path)
 {

@@ -20,6 +20,7 @@ dx_error *dx_file_write_sealed(const char *path, const void *bytes, size_t size)
 /* Is the file, to the bit, what dx_file_write_sealed wrote? Else DX_E_DATA. */
 dx_error *dx_file_check_seal(const char *path) DX_MUST_CHECK;
 bool dx_file_exists(const char *path);
+bool dx_folder_has(const char *folder, const char *name);
 /* Make a folder and those above it; fine if there. The error names the folder that failed. */
 dx_error *dx_folder_make(const char *path) DX_MUST_CHECK;
 /* A folder that is written whole or not at all: makes "path.part" to write in, whose name (of room bytes) part gets.

@@ -19,6 +19,9 @@ dx_error *dx_diffusers_read(const char *folder, dx_diffusers *out) DX_MUST_CHECK
 void dx_diffusers_free(dx_diffusers *d);
 /* Its weights as those of p, w (p->floats): every tensor by name and shape, none missing, none left over. */
 dx_error *dx_diffusers_read_weights(const char *folder, const dx_params *p, float *w) DX_MUST_CHECK;
+/* The other way, as the file path. */
+dx_error *dx_diffusers_write_weights(const char *path, const dx_params *p, const float *w) DX_MUST_CHECK;
+extern const char dx_diffusers_weights_name[]; /* in a folder */
 /* The process that a network was trained for, as a DDPMScheduler. */
 typedef struct {
   const char *prediction, *variance; /* in diffusers' words */
