@@ -117,6 +117,34 @@ static int same_gemm(const dx_kernels *k[2])
          gemm_case(k, START, 15, 49, 129, 3, 0, DX_GEMM_BIAS_RELU) & gemm_case(k, END, 23, 70, 300, 1, 1, DX_GEMM_ADD);
 }
 
+/* Rows of all block heights, columns of all strips, k of several runs. */
+static int same_gemm_packed(const dx_kernels *k[2])
+{
+  static const int64_t ms[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 21, 31}, ds[] = {0, 1, 5, 128, 129, 300};
+  static const int64_t ns[] = {0, 1, 7, 8, 9, 15, 16, 17, 25, 31, 32, 48, 55, 63, 64, 71, 80, 112, 128, 187};
+  int good = 1;
+
+  for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
+    for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
+      for (size_t l = 0; l < sizeof ds / sizeof *ds; l++) {
+        const place where = (place)((i + j + l) % 2);
+        const dx_gemm_mode mode = (dx_gemm_mode)((i + 2 * j + l) % 4);
+        const int64_t m = ms[i], n = ns[j], d = ds[l], ra = d + (int64_t)(i % 3), rc = n + (int64_t)(j % 3);
+        const int64_t na = m ? (m - 1) * ra + d : 0, nc = m ? (m - 1) * rc + n : 0;
+
+        fill(in[0], where, na, 0);
+        fill(in[1], where, d * n, 1000);
+        fill(in[2], where, n, 5000);
+        for (int s = 0; s < 2; s++) {
+          fill(out[s][0], where, nc, 7000);
+          k[s]->gemm_packed(m, n, d, at(in[0], where, na), ra, at(in[1], where, d * n), at(out[s][0], where, nc), rc,
+                            mode >= DX_GEMM_BIAS ? at(in[2], where, n) : NULL, mode);
+        }
+        good &= same(out[0][0], out[1][0], where, nc);
+      }
+  return good;
+}
+
 static int same_transpose(const dx_kernels *k[2])
 {
   int good = 1;

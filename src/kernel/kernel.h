@@ -55,9 +55,9 @@ typedef enum {
 
 /* Products that gemm adds up at a stretch: the rounding of longer sums would grow with their root. */
 enum { DX_GEMM_RUN = 128 };
-/* A B of that many columns without gaps is a panel of packed weights (nn/panels.h): gemm asks for what stands behind it
-   in memory, which the next call reads. */
-enum { DX_PANEL = 32 };
+/* Columns of a panel of packed weights. B (k,n) stands as panels, the last one narrower: (k,DX_PANEL) (k,DX_PANEL) ...
+   without gaps, k n floats in all. */
+enum { DX_PANEL = 16 };
 
 /* Lanes of sums over long vectors: element i goes to lane i mod 16, each lane
    adds in order of i, then lanes l and l+8 are added, l and l+4, l+2, l+1. */
@@ -69,6 +69,10 @@ enum { DX_PANEL = 32 };
   X(gemm, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas,       \
                  const float *b, int64_t rb, float *c, int64_t rc, const float *bias,             \
                  dx_gemm_mode mode))                                                              \
+  /* The same product, bit for bit, of A (m,k) with rows ra floats apart and packed B, of which more is asked for ahead  \
+     than what is in the caches: what stands behind it in memory, too, which the next product may read. */ \
+  X(gemm_packed, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t ra, const float *panels, \
+                        float *c, int64_t rc, const float *bias, dx_gemm_mode mode))             \
   /* y (n,m) = transpose of x (m,n); rows rx and ry floats apart. */                              \
   X(transpose, void, (int64_t m, int64_t n, const float *x, int64_t rx, float *y, int64_t ry))    \
   /* gx = gy where y > 0, else 0 (y: the output of the ReLU). gx may be gy. */                    \

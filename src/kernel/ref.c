@@ -27,6 +27,16 @@ static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, i
     }
 }
 
+static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t ra, const float *panels, float *c,
+                        int64_t rc, const float *bias, dx_gemm_mode mode)
+{
+  for (int64_t j = 0; j < n; j += DX_PANEL) {
+    const int64_t width = n - j < DX_PANEL ? n - j : DX_PANEL;
+
+    gemm(m, width, k, a, ra, 1, panels + j * k, width, c + j, rc, bias ? bias + j : NULL, mode);
+  }
+}
+
 static void transpose(int64_t m, int64_t n, const float *x, int64_t rx, float *y, int64_t ry)
 {
   for (int64_t i = 0; i < m; i++)

@@ -6,120 +6,6 @@
 
 #include "base/math.h"
 
-/* ---- gemm: a block of C stays in registers over a run of k ---------------------------------
-
-   What stands behind a panel in memory is the panel that the next call reads: too much for the caches and read once, it
-   must be asked for before it is needed. */
-
-enum { LINE = 16 }; /* floats of a line of the cache */
-
-typedef struct {
-  int64_t k;
-  const float *a, *b;
-  float *c;
-  const float *bias;
-  int64_t ras, cas, rb, rc;
-  dx_gemm_mode mode;
-  const float *next; /* fetched ahead while the first rows are computed; NULL: nothing */
-  mask last; /* lanes of the last vector, where it is short */
-} block;
-
-/* rows, vecs and tail are constants after inlining: rows x vecs vectors of C, the last of
-   each row short where there is a tail. */
-INLINE void run_block(const block *q, int rows, int vecs, int tail)
-{
-  vec acc[ROWS][VECS], row_of_b[VECS];
-  const float *a = q->a, *b = q->b, *next = q->next;
-  const int64_t ras = q->ras, cas = q->cas, rb = q->rb;
-
-  UNROLL
-  for (int i = 0; i < rows; i++)
-    UNROLL
-    for (int v = 0; v < vecs; v++) {
-      const int some = tail && v == vecs - 1;
-
-      acc[i][v] = q->mode == DX_GEMM_SET   ? spread(0)
-                  : q->mode == DX_GEMM_ADD ? get(some, q->last, q->c + i * q->rc + v * W)
-                                           : get(some, q->last, q->bias + v * W);
-    }
-  for (int64_t left = q->k, run = DX_GEMM_RUN; ; left -= run) {
-    if (left < run) run = left;
-    for (int64_t l = 0; l < run; l++, a += cas, b += rb) {
-      if (next) {
-        UNROLL
-        for (int v = 0; v < vecs * W; v += LINE) __builtin_prefetch(next + v, 0, 2);
-        next += rb;
-      }
-      UNROLL
-      for (int v = 0; v < vecs; v++) row_of_b[v] = get(tail && v == vecs - 1, q->last, b + v * W);
-      UNROLL
-      for (int i = 0; i < rows; i++) {
-        const vec a_il = spread(a[i * ras]);
-
-        UNROLL
-        for (int v = 0; v < vecs; v++) acc[i][v] = mul_add(a_il, row_of_b[v], acc[i][v]);
-      }
-    }
-    const int first = a == q->a + run * cas, last = left <= run;
-
-    UNROLL
-    for (int i = 0; i < rows; i++)
-      UNROLL
-      for (int v = 0; v < vecs; v++) {
-        const int some = tail && v == vecs - 1;
-        float *const c = q->c + i * q->rc + v * W;
-
-        if (!first) acc[i][v] += get(some, q->last, c);
-        put(some, q->last, c, last && q->mode == DX_GEMM_BIAS_RELU ? relu(acc[i][v]) : acc[i][v]);
-        acc[i][v] = spread(0);
-      }
-    if (last) break;
-  }
-}
-
-/* All m rows of one strip of columns. */
-INLINE void run_strip(block q, int64_t m, int vecs, int tail)
-{
-  for (; m >= ROWS; m -= ROWS, q.a += ROWS * q.ras, q.c += ROWS * q.rc) {
-    run_block(&q, ROWS, vecs, tail);
-    q.next = NULL;
-  }
-  if (ROWS > 8 && m >= 8) {
-    run_block(&q, 8, vecs, tail);
-    q.a += 8 * q.ras, q.c += 8 * q.rc, m -= 8;
-  }
-  if (m >= 4) {
-    run_block(&q, 4, vecs, tail);
-    q.a += 4 * q.ras, q.c += 4 * q.rc, m -= 4;
-  }
-  if (m >= 2) {
-    run_block(&q, 2, vecs, tail);
-    q.a += 2 * q.ras, q.c += 2 * q.rc, m -= 2;
-  }
-  if (m) run_block(&q, 1, vecs, tail);
-}
-
-static void strip_full(const block *q, int64_t m) { run_strip(*q, m, VECS, 0); }
-static void strip_tail(const block *q, int64_t m) { run_strip(*q, m, VECS, 1); }
-static void thin_full(const block *q, int64_t m) { run_strip(*q, m, 1, 0); }
-static void thin_tail(const block *q, int64_t m) { run_strip(*q, m, 1, 1); }
-
-static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, const float *b,
-                 int64_t rb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
-{
-  block q = {.k = k, .a = a, .b = b, .c = c, .bias = bias, .ras = ras, .cas = cas, .rb = rb, .rc = rc,
-             .mode = mode, .next = n == DX_PANEL && rb == n ? b + k * n : NULL, .last = first_lanes(n % W)};
-
-  for (; n >= VECS * W; n -= VECS * W, q.b += VECS * W, q.c += VECS * W) {
-    strip_full(&q, m);
-    if (q.next) q.next += VECS * W;
-    if (bias) q.bias += VECS * W;
-  }
-  if (n > W) strip_tail(&q, m);
-  else if (n == W) thin_full(&q, m);
-  else if (n) thin_tail(&q, m);
-}
-
 /* ---- transpose: 8 x 8 at a time ------------------------------------------------------- */
 
 /* Rows are zipped to pairs, pairs to fours within each half of a vector, then halves change places. */
@@ -356,7 +242,6 @@ static void normals(const uint32_t key[2], const uint32_t ctr[4], int64_t rows, 
 void FILL(dx_kernels *k)
 {
   k->name = NAME;
-  k->gemm = gemm;
   k->transpose = transpose;
   k->relu_backward = relu_backward;
   k->add_rows = add_rows;
@@ -367,6 +252,7 @@ void FILL(dx_kernels *k)
   k->sum_squared_diff = sum_squared_diff;
   k->adam = adam;
   k->normals = normals;
+  FILL_GEMM(k);
   FILL_NORM(k);
   FILL_WINOGRAD(k);
 }

@@ -19,7 +19,9 @@
 #endif
 
 #if DX_FLOATS == 16
-enum { W = 16, ROWS = 14, VECS = 2 }; /* floats in a vector; rows and vectors in a block of C */
+enum { W = 16 }; /* floats in a vector */
+enum { ROWS = 14, VECS = 2, WIDE_ROWS = 6, WIDE = 4 }; /* rows and vectors in a block of C, and where there are columns for a wide one */
+#define FILL_GEMM dx_kernels_avx512_gemm
 #define FILL dx_kernels_avx512
 #define FILL_NORM dx_kernels_avx512_norm
 #define FILL_WINOGRAD dx_kernels_avx512_winograd
@@ -62,7 +64,9 @@ INLINE void zip(wide low, wide more, void *to)
   _mm512_storeu_si512((char *)to + sizeof low, _mm512_unpackhi_epi64(low, more));
 }
 #elif DX_FLOATS == 8
-enum { W = 8, ROWS = 6, VECS = 2 };
+enum { W = 8 };
+enum { ROWS = 6, VECS = 2, WIDE_ROWS = ROWS, WIDE = VECS };
+#define FILL_GEMM dx_kernels_avx2_gemm
 #define FILL dx_kernels_avx2
 #define FILL_NORM dx_kernels_avx2_norm
 #define FILL_WINOGRAD dx_kernels_avx2_winograd
@@ -108,7 +112,8 @@ INLINE void zip(wide low, wide more, void *to)
 #error "no vectors of DX_FLOATS floats"
 #endif
 
-void FILL_NORM(dx_kernels *k); /* the slots of vector_norm.c */
+void FILL_GEMM(dx_kernels *k); /* the slots of vector_gemm.c */
+void FILL_NORM(dx_kernels *k); /* of vector_norm.c */
 void FILL_WINOGRAD(dx_kernels *k); /* and of vector_winograd.c */
 
 /* Where a tail is a constant 0 or 1 after inlining: one vector, or its first lanes. */

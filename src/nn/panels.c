@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { ROWS = 112 }; /* of A that stay in the cache while all panels pass */
+enum { ROWS = 96 }; /* of A that stay in the cache while all panels pass */
 
 static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -30,10 +30,5 @@ void dx_panels_gemm(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, c
                     const float *panels, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   for (int64_t i = 0; i < m; i += ROWS)
-    for (int64_t j = 0; j < n; j += DX_PANEL) {
-      const int64_t width = less(DX_PANEL, n - j);
-
-      kernel->gemm(less(ROWS, m - i), width, k, a + i * ra, ra, 1, panels + j * k, width, c + i * rc + j, rc,
-                   bias ? bias + j : NULL, mode);
-    }
+    kernel->gemm_packed(less(ROWS, m - i), n, k, a + i * ra, ra, panels, c + i * rc, rc, bias, mode);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nn/panels.h - products with weights that are packed once per step.
-   B (k,n) stands as panels of DX_PANEL columns, the last one narrower: (k,DX_PANEL) (k,DX_PANEL) ...,
-   k n floats in all. A product reads each panel from first to last while it stays in the cache. */
+   B (k,n) stands as panels of DX_PANEL columns, as kernel.h says of gemm_packed. */
 #ifndef DX_NN_PANELS_H
 #define DX_NN_PANELS_H
 #include "kernel/kernel.h"

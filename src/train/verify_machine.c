@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Odd sizes, so that every loop has a tail. */
-enum { M = 19, N = 37, K = 53, LONG = 1003, INPUT = 2048 };
+/* Odd sizes, so that every loop has a tail; PACKED columns are a wide strip and more. */
+enum { M = 19, N = 37, K = 53, PACKED = 85, DEEP = 24, LONG = 1003, INPUT = 2048 };
 
 /* What every slot makes of the same input. Zeroed first: the bytes are compared. */
 typedef struct {
-  float gemm[4][M * N], transpose[N * M], relu[LONG], rows[N], add[LONG], mix[LONG], u8[LONG],
+  float gemm[4][M * N], packed[M * PACKED], transpose[N * M], relu[LONG], rows[N], add[LONG], mix[LONG], u8[LONG],
       adam[4][LONG], normals[3 * N], dropout[3 * N], silu[2][LONG], norm[3][M * N], softmax[2][M * N],
       wino_v[36 * N], wino_y[16 * N], wino_z[36 * N], wino_gx[36 * N], wino_u[36 * N], wino_gw[9 * N];
   double squares, difference, sums[4][N];
@@ -38,7 +38,7 @@ enum {
   DX_KERNELS(X)
 #undef X
 };
-_Static_assert(SLOTS == 26, "a new kernel slot: call it in exercise(), then count it here");
+_Static_assert(SLOTS == 27, "a new kernel slot: call it in exercise(), then count it here");
 
 static void exercise_norm(const dx_kernels *k, const float *a, const float *b, const float *c, const dx_drop *drop, results *r)
 {
@@ -96,6 +96,7 @@ static void exercise(const dx_kernels *k, results *r)
     fill((uint64_t)(6 + i), LONG, r->adam[i]);
     k->gemm(M, N, K, a, i % 2 ? 1 : K, i % 2 ? M : 1, b, N, r->gemm[i], N, c, mode[i]);
   }
+  k->gemm_packed(M, PACKED, DEEP, a, DEEP, b, r->packed, PACKED, c, DX_GEMM_BIAS);
   for (int i = 0; i < LONG; i++) r->adam[2][i] = fabsf(r->adam[2][i]); /* the second moment */
   k->transpose(M, N, a, N, r->transpose, M);
   k->relu_backward(LONG, a, c, r->relu);
