@@ -171,6 +171,27 @@ static void special(void)
      "quarter turns are exact");
 }
 
+/* In float: the error in units of the last place, the ends, and the bits. */
+static void exp_in_float(void)
+{
+  double most = 0;
+  uint64_t sum = 0;
+
+  for (uint32_t i = 0; i < TRIES; i++) {
+    const float x = (float)draw(i, -87, 88), y = dx_expf(x);
+    const long double want = expl((long double)x);
+    uint32_t u;
+
+    most = fmax(most, (double)(fabsl((long double)y - want) / exp2l((long double)(ilogb((double)want) - 23))));
+    memcpy(&u, &y, sizeof u);
+    sum = (sum ^ u) * 0x9E3779B97F4A7C15u;
+  }
+  ok(most < 1.1, "expf is off by at most %.3f units", most);
+  ok(dx_expf(0) == 1 && dx_expf(-1000) == dx_expf(-87) && dx_expf(1000) == dx_expf(88) && isnan(dx_expf(NAN)),
+     "expf at 0, beyond its ends, and of NaN");
+  ok(sum == 0x3e30d1229802142a, "the bits of its values are those written down here (%016llx)", (unsigned long long)sum);
+}
+
 /* The bits themselves, over many arguments: the promise that they differ nowhere. */
 static void bits(void)
 {
@@ -199,6 +220,7 @@ int main(void)
   accuracy();
   near_zeros_of_sine();
   special();
+  exp_in_float();
   bits();
   return done();
 }

@@ -36,7 +36,7 @@ typedef struct {
 } dx_drop;
 
 /* What group normalisation does to one example: rows of n numbers, a pixel each, rx floats apart.
-   z = (x - mean) gain + offset;  y = z, or silu(z) = z / (1 + e^-z), and then dropout, of which
+   z = fma(x - mean, gain, offset);  y = z, or silu(z) = z / (1 + e^-z), and then dropout, of which
    channel c of row i is number i n + c. */
 typedef struct {
   int64_t rows, n, rx;
@@ -105,25 +105,25 @@ enum { DX_PANEL = 16 };
      index is not NULL. Backward is the same call on gradients. */                                \
   X(dropout, void, (const dx_drop *d, int64_t rows, const uint32_t *index, int64_t n, float *x))  \
   /* y = silu(x) and gx = gy silu'(x), with q = 1 / (1 + e^-x): x / (1 + e^-x) and                \
-     gy (q (1 + x (1 - q))). y may be x, gx may be gy. e^x is dx_expf of base/math.h. */          \
+     gy (q fma(x, 1 - q, 1)). y may be x, gx may be gy. e^x is dx_expf of base/math.h. */          \
   X(silu, void, (int64_t n, const float *x, float *y))                                            \
   X(silu_backward, void, (int64_t n, const float *x, const float *gy, float *gx))                 \
-  /* s[c] = sum over the rows of x[c], or of (x[c] - mean[c])^2 where mean is not NULL: float     \
+  /* s[c] = sum over the rows of x[c], or, by fma, of (x[c] - mean[c])^2 where mean is not NULL: float \
      sums over 32 rows each, starting with 0, then these in double; all in order of rows. */      \
   X(norm_sums, void, (int64_t rows, int64_t n, const float *x, int64_t rx, const float *mean, double *s)) \
   X(norm_forward, void, (const dx_norm_rows *q, float *y, int64_t ry))                            \
   /* gz, the gradient of z, from that of y; a[c] = sum over the rows of gz[c], d[c] = sum of      \
-     gz[c] (x[c] - mean[c]), summed as in norm_sums. gz may be gy. */                             \
+     gz[c] (x[c] - mean[c]), by fma, summed as in norm_sums. gz may be gy. */                             \
   X(norm_backward_sums, void, (const dx_norm_rows *q, const float *gy, int64_t rgy, float *gz, int64_t rgz, \
                                double *a, double *d))                                             \
-  /* gx = gain gz - (a + (x - mean) d), a and d (n); to this plus (rows rplus apart) is added      \
+  /* gx = fma(gain, gz, -fma(x - mean, d, a)), a and d (n); to this plus (rows rplus apart) is added      \
      where it is not NULL, then the old gx where more is not 0. gx may be gz or plus. */          \
   X(norm_backward, void, (const dx_norm_rows *q, const float *a, const float *d, const float *gz, int64_t rgz, \
                           const float *plus, int64_t rplus, int more, float *gx, int64_t rgx))              \
   /* Softmax of each of m rows of n numbers, in place: dx_expf(x - largest) times 1 / their sum, which    \
      is of floats, lane by lane as above. */                                                      \
   X(softmax, void, (int64_t m, int64_t n, float *x, int64_t rx))                                  \
-  /* Its backward: g = p (g - s), s the sum of p g, summed the same way. */                       \
+  /* Its backward: g = p (g - s), s the sum of p g, by fma, the same way. */                       \
   X(softmax_backward, void, (int64_t m, int64_t n, const float *p, int64_t rp, float *g, int64_t rg))\
   /* Winograd's F(4x4,3x3): the maps of kernel/winograd.h for n channels of one tile. Pointers are  \
      to pixels, row by row, of the 6 x 6 under the tile or of its 4 x 4; slices are `slice` floats \

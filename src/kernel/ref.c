@@ -165,7 +165,7 @@ static float silu_slope(float x)
 {
   const float q = 1 / (1 + dx_expf(-x));
 
-  return q * (1 + x * (1 - q));
+  return q * __builtin_fmaf(x, 1 - q, 1);
 }
 
 static void silu_backward(int64_t n, const float *x, const float *gy, float *gx)
@@ -185,7 +185,7 @@ static void norm_sums(int64_t rows, int64_t n, const float *x, int64_t rx, const
       for (int64_t i = first; i < rows && i < first + PART; i++) {
         const float v = x[i * rx + c] - (mean ? mean[c] : 0);
 
-        part += mean ? v * v : v;
+        part = mean ? __builtin_fmaf(v, v, part) : part + v;
       }
       s[c] += (double)part;
     }
@@ -194,7 +194,7 @@ static void norm_sums(int64_t rows, int64_t n, const float *x, int64_t rx, const
 
 static float normalised(const dx_norm_rows *q, int64_t i, int64_t c)
 {
-  return (q->x[i * q->rx + c] - q->mean[c]) * q->gain[c] + q->offset[c];
+  return __builtin_fmaf(q->x[i * q->rx + c] - q->mean[c], q->gain[c], q->offset[c]);
 }
 
 static void norm_forward(const dx_norm_rows *q, float *y, int64_t ry)
@@ -221,7 +221,7 @@ static void norm_backward_sums(const dx_norm_rows *q, const float *gy, int64_t r
 
       for (int64_t i = first; i < q->rows && i < first + PART; i++) {
         pa += gz[i * rgz + c];
-        pd += gz[i * rgz + c] * (q->x[i * q->rx + c] - q->mean[c]);
+        pd = __builtin_fmaf(gz[i * rgz + c], q->x[i * q->rx + c] - q->mean[c], pd);
       }
       a[c] += (double)pa;
       d[c] += (double)pd;
@@ -234,7 +234,8 @@ static void norm_backward(const dx_norm_rows *q, const float *a, const float *d,
 {
   for (int64_t i = 0; i < q->rows; i++)
     for (int64_t c = 0; c < q->n; c++) {
-      float g = q->gain[c] * gz[i * rgz + c] - (a[c] + (q->x[i * q->rx + c] - q->mean[c]) * d[c]);
+      const float less = __builtin_fmaf(q->x[i * q->rx + c] - q->mean[c], d[c], a[c]);
+      float g = __builtin_fmaf(q->gain[c], gz[i * rgz + c], -less);
 
       if (plus) g += plus[i * rplus + c];
       if (more) g += gx[i * rgx + c];
@@ -270,7 +271,7 @@ static void softmax_backward(int64_t m, int64_t n, const float *p, int64_t rp, f
     const float *const row = p + i * rp;
     float *const to = g + i * rg, lane[LANES] = {0};
 
-    for (int64_t j = 0; j < n; j++) lane[j % LANES] += row[j] * to[j];
+    for (int64_t j = 0; j < n; j++) lane[j % LANES] = __builtin_fmaf(row[j], to[j], lane[j % LANES]);
     const float sum = sum_float_lanes(lane);
     for (int64_t j = 0; j < n; j++) to[j] = row[j] * (to[j] - sum);
   }

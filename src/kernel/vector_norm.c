@@ -7,23 +7,24 @@
 
 #include <string.h>
 
-enum { LANES = 16, PART = 32, STRIP = 4, BITS = 2048 };
+#include "base/math.h"
+
+enum { LANES = 16, PART = 32, STRIP = 4, BITS = 2048, CHAINS = 2 };
 
 /* dx_expf, lane by lane. */
 INLINE vec vexp(vec x)
 {
   const vec y = least(spread(88), most(spread(-87), x));
-  const vec n0 = y * spread(1.44269504f) + spread(0x1.8p23f), n = n0 - spread(0x1.8p23f);
-  const vec r = (y - n * spread(0x1.62ep-1f)) - n * spread(0x1.0bfbe8p-15f);
-  vec p = spread(1.f / 5040);
+  const vec n0 = mul_add(y, spread(1.44269504f), spread(0x1.8p23f)), n = n0 - spread(0x1.8p23f);
+  const vec r = mul_add(n, spread(-DX_LN2_LOF), mul_add(n, spread(-DX_LN2_HIF), y));
+  const vec power = power_of_two(n0);
+  vec q = spread(DX_EXPF_4);
 
-  p = p * r + spread(1.f / 720);
-  p = p * r + spread(1.f / 120);
-  p = p * r + spread(1.f / 24);
-  p = p * r + spread(1.f / 6);
-  p = p * r + spread(0.5f);
-  p = (p * r) * r + r;
-  return power_of_two(n0) * (spread(1) + p);
+  q = mul_add(q, r, spread(DX_EXPF_3));
+  q = mul_add(q, r, spread(DX_EXPF_2));
+  q = mul_add(q, r, spread(DX_EXPF_1));
+  q = mul_add(q, r, spread(DX_EXPF_0));
+  return mul_add(power, mul_add(r * r, q, r), power);
 }
 
 INLINE vec vsilu(vec x) { return x / (spread(1) + vexp(-x)); }
@@ -32,7 +33,7 @@ INLINE vec vslope(vec x)
 {
   const vec q = spread(1) / (spread(1) + vexp(-x));
 
-  return q * (spread(1) + x * (spread(1) - q));
+  return q * mul_add(x, spread(1) - q, spread(1));
 }
 
 static void silu(int64_t n, const float *x, float *y)
@@ -55,34 +56,47 @@ static void silu_backward(int64_t n, const float *x, const float *gy, float *gx)
 typedef struct {
   const dx_drop *d;
   int64_t first, end;
-  uint16_t half[BITS + W];
+  uint16_t half[BITS + CHAINS * 4 * W];
 } bits;
 
-/* W / 2 blocks at a time from that of number `first`, which is a multiple of 8. */
+/* From block number first / 8 on; first is a multiple of 8. Each CHAIN of W / 2 blocks waits for its own products, so
+   there are a few at a time. */
 INLINE void fill(bits *b, int64_t first, int64_t n)
 {
-  const wide m0 = spread_word(0xD2511F53u), m1 = spread_word(0xCD9E8D57u);
+  const wide m0 = spread_word(0xD2511F53u), m1 = spread_word(0xCD9E8D57u), low = spread_word(0xFFFFFFFFu);
   const dx_drop *const d = b->d;
 
-  for (int64_t at = 0; at < n; at += 4 * W) {
+  for (int64_t at = 0; at < n; at += CHAINS * 4 * W) {
     uint32_t k0 = d->key[0], k1 = d->key[1];
-    wide x0 = block_numbers() + spread_word(d->ctr[0] + (uint32_t)((first + at) / 8));
-    wide x1 = spread_word(d->ctr[1]), x2 = spread_word(d->ctr[2]), x3 = spread_word(d->ctr[3]);
+    wide x[CHAINS][4];
 
+    UNROLL
+    for (int c = 0; c < CHAINS; c++) {
+      x[c][0] = block_numbers() + spread_word(d->ctr[0] + (uint32_t)((first + at + c * 4 * W) / 8));
+      x[c][1] = spread_word(d->ctr[1]), x[c][2] = spread_word(d->ctr[2]), x[c][3] = spread_word(d->ctr[3]);
+    }
+    UNROLL
     for (int round = 0; round < 10; round++) {
-      const wide p0 = times(m0, x0), p1 = times(m1, x2);
+      const wide key0 = spread_word(k0), key1 = spread_word(k1);
 
-      x0 = high(p1) ^ x1 ^ spread_word(k0);
-      x1 = p1;
-      x2 = high(p0) ^ x3 ^ spread_word(k1);
-      x3 = p0;
+      UNROLL
+      for (int c = 0; c < CHAINS; c++) {
+        const wide p0 = times(m0, x[c][0]), p1 = times(m1, x[c][2]);
+
+        x[c][0] = high(p1) ^ x[c][1] ^ key0;
+        x[c][1] = p1;
+        x[c][2] = high(p0) ^ x[c][3] ^ key1;
+        x[c][3] = p0;
+      }
       k0 += 0x9E3779B9u;
       k1 += 0xBB67AE85u;
     }
-    zip((x0 & spread_word(0xFFFFFFFFu)) | x1 << 32, (x2 & spread_word(0xFFFFFFFFu)) | x3 << 32, b->half + at);
+    UNROLL
+    for (int c = 0; c < CHAINS; c++)
+      zip((x[c][0] & low) | x[c][1] << 32, (x[c][2] & low) | x[c][3] << 32, b->half + at + c * 4 * W);
   }
   b->first = first;
-  b->end = first + (n + 4 * W - 1) / (4 * W) * (4 * W);
+  b->end = first + (n + CHAINS * 4 * W - 1) / (CHAINS * 4 * W) * (CHAINS * 4 * W);
 }
 
 /* The bits of numbers [j, j + n), n <= BITS - 8; ahead: how many come behind j without a gap. */
@@ -145,10 +159,10 @@ INLINE void sums_strip(int64_t rows, const float *x, int64_t rx, const float *me
     for (; i < end; i++, x += rx)
       UNROLL
       for (int v = 0; v < vecs; v++) {
-        vec a = get(tail, last, x + v * W);
+        const vec a = get(tail, last, x + v * W);
 
-        if (centred) a = (a - m[v]) * (a - m[v]);
-        sum[v] += a;
+        if (centred) sum[v] = mul_add(a - m[v], a - m[v], sum[v]);
+        else sum[v] += a;
       }
     UNROLL
     for (int v = 0; v < vecs; v++) add_part(sum[v], tail ? n : W, s + v * W);
@@ -176,8 +190,8 @@ static void norm_sums(int64_t rows, int64_t n, const float *x, int64_t rx, const
 /* z of vector c of a row. */
 INLINE vec normalised(const dx_norm_rows *q, const float *x, int64_t c, int tail, mask last)
 {
-  return (get(tail, last, x + c) - get(tail, last, q->mean + c)) * get(tail, last, q->gain + c) +
-         get(tail, last, q->offset + c);
+  return mul_add(get(tail, last, x + c) - get(tail, last, q->mean + c), get(tail, last, q->gain + c),
+                 get(tail, last, q->offset + c));
 }
 
 /* In the loops below kinds are constants after inlining. Rows are cut into pieces that fit into
@@ -234,10 +248,10 @@ INLINE void backward_vec(const dx_norm_rows *q, const float *x, const float *gy,
   vec g = get(tail, last, gy + c);
 
   if (drop) g = dropped(half, q->drop, g);
-  if (act) g = g * vslope(off * get(tail, last, q->gain + c) + get(tail, last, q->offset + c));
+  if (act) g = g * vslope(mul_add(off, get(tail, last, q->gain + c), get(tail, last, q->offset + c)));
   put(tail, last, gz + c, g);
   store(a, load(a) + g);
-  store(d, load(d) + g * off);
+  store(d, mul_add(g, off, load(d)));
 }
 
 /* PART rows, channels [from, to), to - from <= PIECE. */
@@ -292,7 +306,8 @@ INLINE void finish_vec(const dx_norm_rows *q, const float *x, const float *a, co
                        const float *plus, int more, float *gx, int64_t c, int tail, mask last)
 {
   const vec off = get(tail, last, x + c) - get(tail, last, q->mean + c);
-  vec g = get(tail, last, q->gain + c) * get(tail, last, gz + c) - (get(tail, last, a + c) + off * get(tail, last, d + c));
+  vec g = mul_add(get(tail, last, q->gain + c), get(tail, last, gz + c),
+                  -mul_add(off, get(tail, last, d + c), get(tail, last, a + c)));
 
   if (plus) g += get(tail, last, plus + c);
   if (more) g += get(tail, last, gx + c);
@@ -385,11 +400,11 @@ static void softmax_backward(int64_t m, int64_t n, const float *p, int64_t rp, f
     for (int v = 0; v < PARTS; v++) lane[v] = spread(0);
     for (; j + LANES <= n; j += LANES)
       UNROLL
-      for (int v = 0; v < PARTS; v++) lane[v] += load(p + j + v * W) * load(g + j + v * W);
+      for (int v = 0; v < PARTS; v++) lane[v] = mul_add(load(p + j + v * W), load(g + j + v * W), lane[v]);
     for (int v = 0; v < PARTS && j + v * W < n; v++) {
       const mask some = lanes_at(j + v * W, n);
 
-      lane[v] += load_some(some, p + j + v * W) * load_some(some, g + j + v * W);
+      lane[v] = mul_add(load_some(some, p + j + v * W), load_some(some, g + j + v * W), lane[v]);
     }
     const vec sum = spread(sum_lanes(lane));
     for (j = 0; j + W <= n; j += W) store(g + j, load(p + j) * (load(g + j) - sum));
