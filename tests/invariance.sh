@@ -57,6 +57,11 @@ reference "a U-Net on images"
 same "a U-Net on images" 1 2
 same "a U-Net on images" 3 1
 same "a U-Net on images" 5 2
+# more threads than grains share them, and so they do where they are told to
+same "a U-Net on images" 1 7
+same "a U-Net on images" 3 5
+same "a U-Net on images" 1 4 run.crew=2
+same "a U-Net on images" 2 3 run.crew=3 model.recompute=true
 
 # killed after step 20 and gone on elsewhere
 out="a U-Net on images-resumed"

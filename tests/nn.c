@@ -7,6 +7,7 @@
 #include "nn/model.h"
 #include "tap.h"
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,11 +43,13 @@ typedef struct {
   dx_kernels k;
   float *w, *gw, *packed, *x, *y, *gx, *c, *time;
   int64_t B, in, out;
+  dx_crew *crew;
 } rig;
 
 static double loss(rig *r)
 {
-  const dx_pass p = {.kernel = &r->k, .w = r->w, .packed = r->packed, .gw = r->gw, .work = &r->arena, .draw = &draw};
+  const dx_pass p = {.kernel = &r->k, .w = r->w, .packed = r->packed, .gw = r->gw, .work = &r->arena, .crew = r->crew,
+                     .draw = &draw};
   const dx_condition c = {.time = r->time, .label = label};
 
   r->kind->pack(r->model, &r->k, r->w, r->packed, 0, 1);
@@ -54,10 +57,11 @@ static double loss(rig *r)
   return dot(r->B * r->out, r->y, r->c);
 }
 
-static void build(rig *r, const dx_model *kind, const void *config, dx_shape sample, int64_t B)
+/* With scratch for a crew of so many. */
+static void build_for(int members, rig *r, const dx_model *kind, const void *config, dx_shape sample, int64_t B)
 {
   const dx_model_spec spec = {.sample = sample, .out_channels = sample.c, .timesteps = 10, .classes = 3};
-  dx_arena count = {0};
+  dx_arena count = {.members = members};
 
   *r = (rig){.kind = kind, .B = B, .in = dx_shape_dim(sample), .out = dx_shape_dim(sample)};
   dx_kernels_ref(&r->k);
@@ -65,6 +69,7 @@ static void build(rig *r, const dx_model *kind, const void *config, dx_shape sam
   r->acts = calloc(1, kind->acts_size);
   kind->place(r->model, B, DX_PASS_TRAIN, &count, r->acts);
   if (dx_arena_create(count.peak, &r->arena)) abort();
+  r->arena.members = members;
   kind->place(r->model, B, DX_PASS_TRAIN, &r->arena, r->acts);
   const size_t n = (size_t)r->params.floats * sizeof(float);
   r->w = malloc(n);
@@ -79,6 +84,11 @@ static void build(rig *r, const dx_model *kind, const void *config, dx_shape sam
   fill(r->x, B * r->in, 1);
   fill(r->c, B * r->out, 2);
   for (int64_t i = 0; i < B; i++) r->time[i] = (float)(i * 3 % 10);
+}
+
+static void build(rig *r, const dx_model *kind, const void *config, dx_shape sample, int64_t B)
+{
+  build_for(1, r, kind, config, sample, B);
 }
 
 static void tear_down(rig *r)
@@ -194,6 +204,43 @@ static void check_recompute(const dx_model *kind, void *config, const char *what
   tear_down(&r[0]);
   tear_down(&r[1]);
   dx_option_presets((const dx_option[]){*dx_option_find(kind->options, "recompute"), DX_OPTION_END}, config);
+}
+
+/* Both passes, by a crew of so many. */
+static void pass_with(rig *r, int members)
+{
+  dx_crew crew;
+
+  dx_crew_ready(&crew);
+#pragma omp parallel num_threads(members)
+  {
+    if (omp_get_thread_num() == 0) {
+      crew.members = omp_get_num_threads();
+      r->crew = &crew;
+      loss(r);
+      const dx_pass p = {.kernel = &r->k, .w = r->w, .packed = r->packed, .gw = r->gw, .work = &r->arena, .crew = &crew, .draw = &draw};
+      r->kind->backward(r->model, &p, r->B, r->acts, r->c, r->gx);
+      dx_crew_dismiss(&crew);
+    } else {
+      dx_crew_help(&crew, omp_get_thread_num());
+    }
+  }
+}
+
+/* Threads that share a pass: the same bits however many they are, and in the memory that was planned. */
+static void check_crew(const dx_model *kind, const void *config, const char *what, dx_shape sample, int64_t B)
+{
+  static const int members[] = {1, 2, 3, 7};
+  rig r[4];
+
+  for (int i = 0; i < 4; i++) {
+    build_for(members[i], &r[i], kind, config, sample, B);
+    pass_with(&r[i], members[i]);
+    ok(r[i].arena.used <= r[i].arena.size && r[i].arena.peak == r[i].arena.size, "%s: a crew of %d takes what was planned", what, members[i]);
+    ok(!memcmp(r[0].y, r[i].y, (size_t)(B * r[0].out) * 4) && !memcmp(r[0].gx, r[i].gx, (size_t)(B * r[0].in) * 4) &&
+         !memcmp(r[0].gw, r[i].gw, (size_t)r[0].params.floats * 4), "%s: a crew of %d gives the same bits", what, members[i]);
+  }
+  for (int i = 0; i < 4; i++) tear_down(&r[i]);
 }
 
 static void check_linear(int64_t in, int64_t out, dx_activation activation)
@@ -509,7 +556,11 @@ static void check_unets(const dx_model *m)
     else {
       check_model(m, config, how[i][1], (dx_shape){1, 4, 6, 3});
       check_recompute(m, config, how[i][1], (dx_shape){1, 4, 6, 3});
+      check_crew(m, config, how[i][1], (dx_shape){1, 4, 6, 3}, 3);
     }
+  set(m, config, "channels", "16");
+  set(m, config, "attention", "[18]");
+  check_crew(m, config, "unet, one image of some blocks of tiles", (dx_shape){1, 36, 36, 3}, 1);
   free(config);
 }
 

@@ -37,7 +37,7 @@ static int64_t check(const dx_comm *c, int64_t G, int threads)
 
   for (int p = 0; p <= size; p++) first[p] = dx_share_first(G, size, p);
   while (((int64_t)1 << level) < G) level++;
-  const dx_reduce_plan plan = {.leaves = G, .floats = FLOATS, .threads = threads,
+  const dx_reduce_plan plan = {.leaves = G, .floats = FLOATS, .folders = threads, .threads = threads,
                                .first_rank_leaf = first};
   dx_error *e = dx_reduce_create(c, &plan, add, &r);
   if (e) return -1;

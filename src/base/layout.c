@@ -59,7 +59,7 @@ float *dx_layout_floats(const dx_layout *l, int i)
 
 dx_arena dx_layout_arena(const dx_layout *l, int i)
 {
-  return (dx_arena){.base = (unsigned char *)dx_layout_floats(l, i), .size = l->buffer[i].bytes};
+  return (dx_arena){.base = (unsigned char *)dx_layout_floats(l, i), .size = l->buffer[i].bytes, .members = l->members};
 }
 
 void dx_layout_enter(const dx_layout *l, int position)

@@ -20,6 +20,7 @@ typedef struct {
   int count;
   size_t bytes; /* of all, once placed */
   unsigned char *base; /* NULL while measuring */
+  int members; /* of its arenas */
 } dx_layout;
 
 /* A buffer of that many bytes; its number.  Local */

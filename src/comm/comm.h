@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
+#include "base/share.h"
 
 typedef struct dx_comm dx_comm;
 
@@ -74,12 +75,6 @@ void dx_exchange_start(dx_exchange *x, const void *send, const int64_t *send_cou
                        const int64_t *receive_offsets); /* bytes */
 void dx_exchange_finish(dx_exchange *x); /* nothing under way: returns at once */
 void dx_exchange_destroy(dx_exchange *x);
-
-/* Contiguous share of n things for one of `parts`: the first n mod parts get one more.  Local */
-static inline int64_t dx_share_first(int64_t n, int64_t parts, int64_t part)
-{
-  return n / parts * part + (part < n % parts ? part : n % parts);
-}
 
 /* The watchdog: while armed, a rank that says nothing for limit seconds (0: any time) ends the
    job with status 6, naming the rank and the last thing it said. Its thread also calls

@@ -29,11 +29,11 @@ struct dx_reduce {
   const dx_comm *comm;
   dx_add_fn add;
   int64_t leaves, floats;
-  int threads, rank, size;
-  folder *fold;                  /* (threads) */
+  int folders, threads, rank, size;
+  folder *fold;                  /* (folders) */
   piece *mine;                   /* this rank's subtrees in order */
   int pieces;
-  addition *local, *global;      /* joins among the threads' subtrees; among all ranks' */
+  addition *local, *global;      /* joins among the folders' subtrees; among all ranks' */
   int locals, globals;
   float **all;                   /* all ranks' subtrees in order: my slice of each */
   int alls;
@@ -55,12 +55,12 @@ void dx_reduce_slice(const dx_reduce *r, int rank, int64_t *at, int64_t *n)
   *n = (last < r->floats ? last : r->floats) - *at;
 }
 
-void dx_reduce_range(const dx_reduce *r, int thread, int64_t *first, int64_t *last)
+void dx_reduce_range(const dx_reduce *r, int of, int64_t *first, int64_t *last)
 {
   const int64_t base = r->first_leaf[r->rank], n = r->first_leaf[r->rank + 1] - base;
 
-  *first = base + dx_share_first(n, r->threads, thread);
-  *last = base + dx_share_first(n, r->threads, thread + 1);
+  *first = base + dx_share_first(n, r->folders, of);
+  *last = base + dx_share_first(n, r->folders, of + 1);
 }
 
 /* Join neighbours among n nodes until none are siblings; the additions that this takes, by the
@@ -115,7 +115,7 @@ static void give_back(float *p, int64_t n)
 
 void dx_reduce_rest(dx_reduce *r)
 {
-  for (int t = 0; t < r->threads; t++)
+  for (int t = 0; t < r->folders; t++)
     for (int b = 0; b < r->fold[t].buffers; b++) give_back(r->fold[t].buffer[b], r->floats);
 }
 
@@ -130,16 +130,16 @@ static dx_error *no_memory(const dx_reduce *r)
                  (long long)r->leaves, (long long)r->floats);
 }
 
-static dx_error *plan_threads(dx_reduce *r)
+static dx_error *plan_folders(dx_reduce *r)
 {
-  dx_node *nodes = malloc((size_t)r->threads * DX_TREE_PIECES * sizeof *nodes);
-  int *kept = malloc((size_t)r->threads * DX_TREE_PIECES * sizeof *kept), n = 0, rest = -1;
+  dx_node *nodes = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *nodes);
+  int *kept = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *kept), n = 0, rest = -1;
 
-  r->fold = calloc((size_t)r->threads, sizeof *r->fold);
-  r->local = malloc((size_t)r->threads * DX_TREE_PIECES * sizeof *r->local);
-  r->mine = malloc((size_t)r->threads * DX_TREE_PIECES * sizeof *r->mine);
+  r->fold = calloc((size_t)r->folders, sizeof *r->fold);
+  r->local = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *r->local);
+  r->mine = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *r->mine);
   if (!nodes || !kept || !r->fold || !r->local || !r->mine) goto out;
-  for (int t = 0; t < r->threads; t++) {
+  for (int t = 0; t < r->folders; t++) {
     int64_t first, last;
     dx_node own[DX_TREE_PIECES];
 
@@ -182,12 +182,12 @@ out:
   return rest < 0 ? no_memory(r) : NULL;
 }
 
-/* Which of the threads' subtrees survive the local joins, in order. */
+/* Which of the folders' subtrees survive the local joins, in order. */
 static int survivors(const dx_reduce *r, int *place)
 {
   int total = 0, n = 0;
 
-  for (int t = 0; t < r->threads; t++) {
+  for (int t = 0; t < r->folders; t++) {
     int64_t first, last;
     dx_node own[DX_TREE_PIECES];
 
@@ -251,7 +251,7 @@ dx_error *dx_reduce_create(const dx_comm *c, const dx_reduce_plan *p, dx_add_fn 
     goto out;
   }
   *r = (dx_reduce){.comm = c, .add = add, .leaves = p->leaves, .floats = p->floats,
-                   .threads = p->threads,
+                   .folders = p->folders, .threads = p->threads,
                    .rank = dx_comm_rank(c), .size = dx_comm_size(c)};
   r->first_leaf = malloc((ranks + 1) * sizeof *r->first_leaf);
   if (!r->first_leaf) {
@@ -259,7 +259,7 @@ dx_error *dx_reduce_create(const dx_comm *c, const dx_reduce_plan *p, dx_add_fn 
     goto out;
   }
   memcpy(r->first_leaf, p->first_rank_leaf, (ranks + 1) * sizeof *r->first_leaf);
-  DX_TRY_GOTO(err, out, plan_threads(r));
+  DX_TRY_GOTO(err, out, plan_folders(r));
   DX_TRY_GOTO(err, out, plan_ranks(r));
   DX_TRY_GOTO(err, out, plan_messages(r));
 out:
@@ -272,7 +272,7 @@ out:
 void dx_reduce_destroy(dx_reduce *r)
 {
   if (!r) return;
-  for (int t = 0; r->fold && t < r->threads; t++)
+  for (int t = 0; r->fold && t < r->folders; t++)
     for (int b = 0; b < r->fold[t].buffers; b++) free(r->fold[t].buffer[b]);
   free(r->fold);
   free(r->mine);
@@ -330,7 +330,7 @@ static void join_mine(const dx_reduce *r, int64_t at, int64_t n)
 
 void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n)
 {
-  for (int t = 0; t < r->threads; t++) r->fold[t].depth = 0;
+  for (int t = 0; t < r->folders; t++) r->fold[t].depth = 0;
   dx_reduce_slice(r, r->rank, at, n);
   if (r->locals) {
     const int64_t blocks = dx_blocks(r->floats);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* comm/reduce.h - the sum of all grains' gradients along the fixed tree.
 
-   Leaves (grains) are spread contiguously over the workers (ranks x threads); each
-   worker folds its own into the maximal subtrees they cover, the threads of a rank
-   join theirs, and the ranks send each subtree's slices to the owners of these
+   Leaves (grains) are spread contiguously over the workers (threads, or crews of
+   threads, of all ranks); each folds its own into the maximal subtrees they cover,
+   those of a rank join theirs, and the ranks send each subtree's slices to the owners of these
    slices, who finish the tree (base/tree.h). The result is a reduce-scatter whose
    bits depend on the leaves alone. */
 #ifndef DX_COMM_REDUCE_H
@@ -24,7 +24,8 @@ typedef struct dx_reduce dx_reduce;
 typedef struct {
   int64_t leaves;            /* G */
   int64_t floats;            /* length of a vector */
-  int threads;               /* of this rank */
+  int folders;               /* of this rank's threads, or crews of them: who have leaves */
+  int threads;               /* of this rank: who sum up in the end */
   const int64_t *first_rank_leaf; /* (ranks + 1): rank r's leaves; copied */
 } dx_reduce_plan;
 
@@ -37,12 +38,12 @@ void dx_reduce_destroy(dx_reduce *r);                      /* Local; NULL is fin
 /* Gradient vectors that a worker with leaves [first, last) of `leaves` holds.  Local */
 int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last);
 
-/* Leaf range of a thread of this rank.  Local */
-void dx_reduce_range(const dx_reduce *r, int thread, int64_t *first, int64_t *last);
-/* Called by each thread for its leaves in order: a zeroed vector for the leaf's gradient,
+/* Leaf range of folder number `of` of this rank.  Local */
+void dx_reduce_range(const dx_reduce *r, int of, int64_t *first, int64_t *last);
+/* Called by each folder for its leaves in order: a zeroed vector for the leaf's gradient,
    then dx_reduce_done when it is filled.  Local */
-float *dx_reduce_leaf(dx_reduce *r, int thread);
-void dx_reduce_done(dx_reduce *r, int thread, int64_t leaf);
+float *dx_reduce_leaf(dx_reduce *r, int folder);
+void dx_reduce_done(dx_reduce *r, int folder, int64_t leaf);
 /* All leaves are done: sum them. This rank's slice of the result is at *slice, floats
    [*at, *at + *n) of the vector, valid until the next step.  Collective */
 void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n);

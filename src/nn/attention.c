@@ -64,22 +64,33 @@ static int64_t rows_of(int64_t n)
   return rows < 32 ? (n < 32 ? n : 32) : rows < n ? rows : n;
 }
 
-/* What one head needs: q of a block, scaled; k turned (d,n); a block of P. */
-typedef struct { float *q, *k, *p; } one_head;
+/* What a member of the crew needs for a head: q of a block, scaled; k turned (d,n); a block of P; in backward v turned
+   and the gradient of a block of P. */
+typedef struct { float *q, *k, *p, *v, *gp; } one_head;
 
-static one_head take_head(const dx_attention *l, dx_shape s, dx_arena *a)
+static int64_t head_floats(const dx_attention *l, int64_t n, bool backward)
 {
-  const int64_t n = s.h * s.w, d = l->channels / l->heads;
-  one_head t;
+  const int64_t d = l->channels / l->heads, forward = rows_of(n) * d + d * n + rows_of(n) * n;
 
-  t.q = dx_arena_floats(a, rows_of(n) * d);
-  t.k = dx_arena_floats(a, d * n);
-  t.p = dx_arena_floats(a, rows_of(n) * n);
-  return t;
+  return backward ? forward + n * d + rows_of(n) * n : forward;
 }
 
-/* Scratch of backward: v turned, and the gradient of a block of P; gradients of o, q, k, v; gn and one more sum. */
-typedef struct { one_head head; float *v, *gp, *n, *go, *gq, *gk, *gv, *gn, *more; } work;
+/* Each member's. */
+static float *take_heads(const dx_attention *l, dx_shape s, bool backward, dx_arena *a)
+{
+  return dx_arena_floats_each(a, head_floats(l, s.h * s.w, backward));
+}
+
+static one_head head_of(const dx_attention *l, int64_t n, bool backward, float *all, int member)
+{
+  const int64_t d = l->channels / l->heads;
+  float *const q = dx_arena_of(all, head_floats(l, n, backward), member), *const k = q + rows_of(n) * d, *const p = k + d * n;
+
+  return (one_head){.q = q, .k = k, .p = p, .v = p + rows_of(n) * n, .gp = p + rows_of(n) * n + n * d};
+}
+
+/* Scratch of backward: of heads; gradients of o, q, k, v; n, gn and one more sum. */
+typedef struct { float *heads, *n, *go, *gq, *gk, *gv, *gn, *more; } work;
 
 static float *take_norm(const dx_attention *l, dx_shape s, dx_arena *a)
 {
@@ -88,12 +99,10 @@ static float *take_norm(const dx_attention *l, dx_shape s, dx_arena *a)
 
 static work take(const dx_attention *l, dx_shape s, dx_arena *a)
 {
-  const int64_t n = s.h * s.w, all = dx_shape_count(s);
+  const int64_t all = dx_shape_count(s);
   work t;
 
-  t.head = take_head(l, s, a);
-  t.v = dx_arena_floats(a, n * (l->channels / l->heads));
-  t.gp = dx_arena_floats(a, rows_of(n) * n);
+  t.heads = take_heads(l, s, true, a);
   t.n = take_norm(l, s, a);
   t.gq = dx_arena_floats(a, all);
   t.gk = dx_arena_floats(a, all);
@@ -115,10 +124,10 @@ void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *forward, dx_
     dx_arena *const a = i ? backward : forward;
 
     dx_conv_work(&l->q, s, a);
-    if (l->groups) dx_norm_work(&l->norm, a);
+    if (l->groups) dx_norm_work(&l->norm, s.b, a);
   }
-  take_head(l, s, forward);
-  if (l->recompute) take_head(l, s, backward);
+  take_heads(l, s, false, forward);
+  if (l->recompute) take_heads(l, s, false, backward);
 }
 
 /* Keys or values of a head (n,d), rows c apart, turned. */
@@ -148,29 +157,67 @@ static void tell(const dx_attention *l, const dx_pass *p, dx_shape s, int produc
     .bytes = 4.0 * (backward ? 8 : 4) * (double)dx_shape_count(s)}, begin);
 }
 
+/* All heads, as jobs for the crew see them. */
+typedef struct {
+  const dx_attention *l;
+  const dx_kernels *kernel;
+  dx_shape s;
+  const dx_attention_acts *acts;
+  float *heads;  /* scratch */
+  const work *t; /* backward's */
+} heads;
+
+enum { QUERIES = 32 }; /* that a member has at the least */
+
+/* Queries [i, end) of a head, whose keys are turned. */
+static void attend_queries(const heads *q, int64_t head, int64_t i, int64_t end, const one_head *t)
+{
+  const int64_t n = q->s.h * q->s.w, c = q->l->channels, d = c / q->l->heads, rows = rows_of(n);
+
+  for (; i < end; i += rows) {
+    const int64_t at = head + i * c, m = i + rows < end ? rows : end - i;
+
+    weights(q->l, q->kernel, m, n, q->acts->q + at, t);
+    q->kernel->gemm(m, d, n, t->p, n, 1, q->acts->v + head, c, q->acts->o + at, c, NULL, DX_GEMM_SET);
+  }
+}
+
+/* Where head number `head` of all examples begins. */
+static int64_t begin_of(const heads *q, int64_t head)
+{
+  const int64_t c = q->l->channels;
+
+  return head / q->l->heads * q->s.h * q->s.w * c + head % q->l->heads * (c / q->l->heads);
+}
+
+/* Some QUERIES of all heads of all examples. */
+static void attend_heads(const void *heads_, int64_t from, int64_t to, int member)
+{
+  const heads *const q = heads_;
+  const int64_t n = q->s.h * q->s.w, each = (n + QUERIES - 1) / QUERIES;
+  const one_head t = head_of(q->l, n, false, q->heads, member);
+
+  while (from < to) {
+    const int64_t number = from / each, first = from - number * each, stop = to < (number + 1) * each ? to : (number + 1) * each;
+    const int64_t last = stop - number * each, head = begin_of(q, number);
+
+    turn(q->l, q->kernel, n, q->acts->k + head, t.k);
+    attend_queries(q, head, first * QUERIES, last * QUERIES < n ? last * QUERIES : n, &t);
+    from = stop;
+  }
+}
+
 /* q, k, v from the input of their projections, and o. */
 static void attend(const dx_attention *l, const dx_pass *p, dx_shape s, const float *in, const dx_attention_acts *acts)
 {
   const size_t mark = dx_arena_mark(p->work);
-  const int64_t n = s.h * s.w, c = l->channels, d = c / l->heads, rows = rows_of(n);
 
   dx_conv_forward(&l->q, p, s, in, (dx_conv_base){0}, acts->q);
   dx_conv_forward(&l->k, p, s, in, (dx_conv_base){0}, acts->k);
   dx_conv_forward(&l->v, p, s, in, (dx_conv_base){0}, acts->v);
-  const one_head t = take_head(l, s, p->work);
+  const heads q = {.l = l, .kernel = p->kernel, .s = s, .acts = acts, .heads = take_heads(l, s, false, p->work)};
   const double begin = dx_profile_begin(p->profile);
-  for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++) {
-      const int64_t head = b * n * c + h * d;
-
-      turn(l, p->kernel, n, acts->k + head, t.k);
-      for (int64_t i = 0; i < n; i += rows) {
-        const int64_t at = head + i * c, m = i + rows < n ? rows : n - i;
-
-        weights(l, p->kernel, m, n, acts->q + at, &t);
-        p->kernel->gemm(m, d, n, t.p, n, 1, acts->v + head, c, acts->o + at, c, NULL, DX_GEMM_SET);
-      }
-    }
+  dx_crew_do(p->crew, s.b * l->heads * ((s.h * s.w + QUERIES - 1) / QUERIES), attend_heads, &q);
   tell(l, p, s, 2, false, begin);
   dx_arena_release(p->work, mark);
 }
@@ -189,40 +236,39 @@ void dx_attention_forward(const dx_attention *l, const dx_pass *p, dx_shape s, c
   dx_arena_release(p->work, mark);
 }
 
-/* One block of queries of one head of one example, that stands `at` floats into all; the head's keys
-   stand at `head`. sum: SET where the block is the head's first, else ADD. */
-static void block_backward(const dx_attention *l, const dx_kernels *kernel, int64_t rows, int64_t n, int64_t at,
-                           int64_t head, const dx_attention_acts *acts, const work *t, dx_gemm_mode sum)
+/* One block of queries of the head that begins at `head`, `at` floats into all. sum: SET where the block is the head's
+   first, else ADD. */
+static void block_backward(const heads *q, int64_t rows, int64_t at, int64_t head, const one_head *o, dx_gemm_mode sum)
 {
-  const int64_t c = l->channels, d = c / l->heads;
+  const int64_t n = q->s.h * q->s.w, c = q->l->channels, d = c / q->l->heads;
   const float scale = (float)(1 / sqrt((double)d));
-  const float *const go = t->go + at, *const prob = t->head.p;
-  float *const gq = t->gq + at;
+  const dx_kernels *const kernel = q->kernel;
+  const float *const go = q->t->go + at;
+  float *const gq = q->t->gq + at;
 
-  weights(l, kernel, rows, n, acts->q + at, &t->head);
-  kernel->gemm(n, d, rows, prob, 1, n, go, c, t->gv + head, c, NULL, sum);
-  kernel->gemm(rows, n, d, go, c, 1, t->v, n, t->gp, n, NULL, DX_GEMM_SET);
-  kernel->softmax_backward(rows, n, prob, n, t->gp, n);
-  kernel->gemm(rows, d, n, t->gp, n, 1, acts->k + head, c, gq, c, NULL, DX_GEMM_SET);
+  weights(q->l, kernel, rows, n, q->acts->q + at, o);
+  kernel->gemm(n, d, rows, o->p, 1, n, go, c, q->t->gv + head, c, NULL, sum);
+  kernel->gemm(rows, n, d, go, c, 1, o->v, n, o->gp, n, NULL, DX_GEMM_SET);
+  kernel->softmax_backward(rows, n, o->p, n, o->gp, n);
+  kernel->gemm(rows, d, n, o->gp, n, 1, q->acts->k + head, c, gq, c, NULL, DX_GEMM_SET);
   for (int64_t i = 0; i < rows; i++) kernel->mix(d, scale, gq + i * c, 0, gq + i * c, gq + i * c);
-  kernel->gemm(n, d, rows, t->gp, 1, n, t->head.q, d, t->gk + head, c, NULL, sum);
+  kernel->gemm(n, d, rows, o->gp, 1, n, o->q, d, q->t->gk + head, c, NULL, sum);
 }
 
-static void heads_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const dx_attention_acts *acts, const work *t)
+static void heads_backward(const void *heads_, int64_t from, int64_t to, int member)
 {
-  const int64_t n = s.h * s.w, c = l->channels, rows = rows_of(n);
-  const double begin = dx_profile_begin(p->profile);
+  const heads *const q = heads_;
+  const int64_t n = q->s.h * q->s.w, rows = rows_of(n);
+  const one_head o = head_of(q->l, n, true, q->heads, member);
 
-  for (int64_t b = 0; b < s.b; b++)
-    for (int64_t h = 0; h < l->heads; h++) {
-      const int64_t head = b * n * c + h * (c / l->heads);
+  for (int64_t i = from; i < to; i++) {
+    const int64_t head = begin_of(q, i);
 
-      turn(l, p->kernel, n, acts->k + head, t->head.k);
-      turn(l, p->kernel, n, acts->v + head, t->v);
-      for (int64_t i = 0; i < n; i += rows)
-        block_backward(l, p->kernel, i + rows < n ? rows : n - i, n, head + i * c, head, acts, t, i ? DX_GEMM_ADD : DX_GEMM_SET);
-    }
-  tell(l, p, s, 5, true, begin);
+    turn(q->l, q->kernel, n, q->acts->k + head, o.k);
+    turn(q->l, q->kernel, n, q->acts->v + head, o.v);
+    for (int64_t j = 0; j < n; j += rows)
+      block_backward(q, j + rows < n ? rows : n - j, head + j * q->l->channels, head, &o, j ? DX_GEMM_ADD : DX_GEMM_SET);
+  }
 }
 
 void dx_attention_backward(const dx_attention *l, const dx_pass *p, dx_shape s, const float *x,
@@ -238,18 +284,21 @@ void dx_attention_backward(const dx_attention *l, const dx_pass *p, dx_shape s, 
   if (l->groups) dx_norm_again(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, t.n);
   if (l->recompute) attend(l, p, s, in, &a);
   dx_conv_backward(&l->out, p, s, a.o, gy, t.go, NULL);
-  heads_backward(l, p, s, &a, &t);
+  const heads q = {.l = l, .kernel = p->kernel, .s = s, .acts = &a, .heads = t.heads, .t = &t};
+  const double begin = dx_profile_begin(p->profile);
+  dx_crew_do(p->crew, s.b * l->heads, heads_backward, &q);
+  tell(l, p, s, 5, true, begin);
   dx_conv_backward(&l->q, p, s, in, t.gq, t.gn, NULL);
   dx_conv_backward(&l->k, p, s, in, t.gk, t.more, NULL);
-  p->kernel->add(all, t.gn, t.more, t.gn);
+  dx_add(p, all, t.gn, t.more, t.gn);
   dx_conv_backward(&l->v, p, s, in, t.gv, t.more, NULL);
-  p->kernel->add(all, t.gn, t.more, t.gn);
+  dx_add(p, all, t.gn, t.more, t.gn);
   if (l->groups) {
     dx_norm_backward(&l->norm, p, s, (dx_beside){.a = x}, (dx_norm_with){0}, acts->stats, t.gn, gy,
                      (dx_beside_out){.a = gx, .add_a = add}, NULL);
   } else {
-    if (add) p->kernel->add(all, t.gn, gx, t.gn);
-    p->kernel->add(all, t.gn, gy, gx);
+    if (add) dx_add(p, all, t.gn, gx, t.gn);
+    dx_add(p, all, t.gn, gy, gx);
   }
   dx_arena_release(p->work, mark);
 }

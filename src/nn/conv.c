@@ -28,6 +28,7 @@
 
 enum {
   BLOCK = 256,  /* pixels per product, at most, rounded up to a row: the patches stay in cache */
+  LINE = 16,    /* channels that a member of the crew has at the least */
   CHANNELS = 8, /* with fewer, Winograd's transforms cost more than the products that they save */
 };
 
@@ -99,7 +100,7 @@ static float *columns(const dx_conv *l, dx_shape s, dx_arena *a)
 {
   const dx_shape y = dx_conv_out(l, s);
 
-  return l->kind == DX_CONV_1 ? NULL : dx_arena_floats(a, rows_of(y) * y.w * patch_of(l));
+  return l->kind == DX_CONV_1 ? NULL : dx_arena_floats_each(a, rows_of(y) * y.w * patch_of(l));
 }
 
 /* The row of x, of all examples, seen with the patch's row u for row i of y; -1 where it does not exist. */
@@ -157,60 +158,121 @@ static void scatter(const dx_conv *l, const dx_kernels *k, dx_shape s, const flo
     }
 }
 
-/* y before the products: bias and base. */
-static void start(const dx_conv *l, const dx_pass *p, dx_shape o, dx_conv_base base, float *y)
+/* A convolution by patches, as jobs for the crew see it. */
+typedef struct {
+  const dx_conv *l;
+  const dx_pass *p;
+  dx_shape s;
+  const float *x, *gy;
+  dx_conv_base base;
+  float *y, *gx, *cols; /* cols: each member's in forward, the block's in backward */
+  int64_t first, rows;  /* of the block */
+} patches;
+
+/* y before the products: bias and base. Rows of y. */
+static void start(const void *patches_, int64_t from, int64_t to, int member)
 {
-  const float *const b = p->w + l->b.at;
+  const patches *const q = patches_;
+  const dx_shape o = dx_conv_out(q->l, q->s);
+  const float *const b = q->p->w + q->l->b.at;
 
-  for (int64_t i = 0; i < o.b * o.h * o.w; i++) {
-    float *const row = y + i * l->out;
+  (void)member;
+  for (int64_t i = from * o.w; i < to * o.w; i++) {
+    float *const row = q->y + i * o.c;
 
-    if (base.pixels) p->kernel->add(l->out, base.pixels + i * l->out, b, row);
-    else memcpy(row, b, (size_t)l->out * sizeof *row);
-    if (base.example) p->kernel->add(l->out, row, base.example + i / (o.h * o.w) * l->out, row);
+    if (q->base.pixels) q->p->kernel->add(o.c, q->base.pixels + i * o.c, b, row);
+    else memcpy(row, b, (size_t)o.c * sizeof *row);
+    if (q->base.example) q->p->kernel->add(o.c, row, q->base.example + i / (o.h * o.w) * o.c, row);
+  }
+}
+
+/* Rows of y, some at a time. */
+static void multiply_patches(const void *patches_, int64_t from, int64_t to, int member)
+{
+  const patches *const q = patches_;
+  const dx_conv *const l = q->l;
+  const dx_shape o = dx_conv_out(l, q->s);
+  const bool bare = !q->base.pixels && !q->base.example;
+  const int64_t n = patch_of(l), rows = rows_of(o);
+  float *const cols = q->cols ? dx_arena_of(q->cols, rows * o.w * n, member) : NULL;
+
+  if (!bare) start(q, from, to, member);
+  for (int64_t i = from; i < to; i += rows) {
+    const int64_t m = less(rows, to - i);
+
+    if (cols) gather(l, q->s, q->x, i, m, cols);
+    dx_panels_gemm(q->p->kernel, m * o.w, l->out, n, cols ? cols : q->x + i * o.w * n, n, forward_w(l, q->p), q->y + i * o.w * l->out,
+                   l->out, q->p->w + l->b.at, bare ? DX_GEMM_BIAS : DX_GEMM_ADD);
   }
 }
 
 static void patches_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
   const dx_shape o = dx_conv_out(l, s);
-  const bool bare = !base.pixels && !base.example;
-  const int64_t n = patch_of(l), rows = rows_of(o);
-  float *const cols = columns(l, s, p->work);
+  const patches q = {.l = l, .p = p, .s = s, .x = x, .base = base, .y = y, .cols = columns(l, s, p->work)};
 
-  if (!bare) start(l, p, o, base, y);
-  for (int64_t i = 0; i < o.b * o.h; i += rows) {
-    const int64_t m = less(rows, o.b * o.h - i);
+  dx_crew_do(p->crew, o.b * o.h, multiply_patches, &q);
+}
 
-    if (cols) gather(l, s, x, i, m, cols);
-    dx_panels_gemm(p->kernel, m * o.w, l->out, n, cols ? cols : x + i * o.w * n, n, forward_w(l, p), y + i * o.w * l->out,
-                   l->out, p->w + l->b.at, bare ? DX_GEMM_BIAS : DX_GEMM_ADD);
-  }
+/* What the block's row i of y reads: the patches, or x itself. */
+static float *patches_of_row(const patches *q, int64_t i)
+{
+  const int64_t row = dx_conv_out(q->l, q->s).w * patch_of(q->l);
+
+  return q->cols ? q->cols + i * row : (float *)q->x + (q->first + i) * row;
+}
+
+static void gather_rows(const void *patches_, int64_t from, int64_t to, int member)
+{
+  const patches *const q = patches_;
+
+  (void)member;
+  gather(q->l, q->s, q->x, q->first + from, to - from, patches_of_row(q, from));
+}
+
+/* Weights of output channels, from all pixels of the block. */
+static void patches_weights(const void *patches_, int64_t from, int64_t to, int member)
+{
+  const patches *const q = patches_;
+  const dx_conv *const l = q->l;
+  const int64_t n = patch_of(l), w = dx_conv_out(l, q->s).w;
+
+  (void)member;
+  q->p->kernel->gemm(to - from, n, q->rows * w, q->gy + q->first * w * l->out + from, 1, l->out, patches_of_row(q, 0), n,
+                     q->p->gw + l->w.at + from * n, n, NULL, DX_GEMM_ADD);
+}
+
+/* The gradient of the block's rows of patches, in their place, or of x. */
+static void patches_gradient(const void *patches_, int64_t from, int64_t to, int member)
+{
+  const patches *const q = patches_;
+  const dx_conv *const l = q->l;
+  const int64_t n = patch_of(l), w = dx_conv_out(l, q->s).w, at = q->first + from;
+
+  (void)member;
+  dx_panels_gemm(q->p->kernel, (to - from) * w, n, l->out, q->gy + at * w * l->out, l->out, backward_w(l, q->p),
+                 q->cols ? q->cols + from * w * n : q->gx + at * w * n, n, NULL, DX_GEMM_SET);
 }
 
 static void patches_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
 {
   const dx_shape o = dx_conv_out(l, s);
-  const int64_t n = patch_of(l), rows = rows_of(o);
-  float *const cols = columns(l, s, p->work), *const gw = p->gw + l->w.at;
+  patches q = {.l = l, .p = p, .s = s, .x = x, .gy = gy, .gx = gx, .cols = columns(l, s, p->work)};
 
-  if (gx && cols) memset(gx, 0, (size_t)dx_shape_count(s) * sizeof *gx);
-  for (int64_t i = 0; i < o.b * o.h; i += rows) {
-    const int64_t m = less(rows, o.b * o.h - i);
-    const float *const g = gy + i * o.w * l->out;
-
-    if (cols) gather(l, s, x, i, m, cols);
-    p->kernel->gemm(l->out, n, m * o.w, g, 1, l->out, cols ? cols : x + i * o.w * n, n, gw, n, NULL, DX_GEMM_ADD);
+  if (gx && q.cols) memset(gx, 0, (size_t)dx_shape_count(s) * sizeof *gx);
+  for (; q.first < o.b * o.h; q.first += q.rows) {
+    q.rows = less(rows_of(o), o.b * o.h - q.first);
+    if (q.cols) dx_crew_do(p->crew, q.rows, gather_rows, &q);
+    dx_crew_do(p->crew, l->out, patches_weights, &q);
     if (!gx) continue;
-    dx_panels_gemm(p->kernel, m * o.w, n, l->out, g, l->out, backward_w(l, p), cols ? cols : gx + i * o.w * n, n, NULL,
-                   DX_GEMM_SET);
-    if (cols) scatter(l, p->kernel, s, cols, i, m, gx);
+    dx_crew_do(p->crew, q.rows, patches_gradient, &q);
+    if (q.cols) scatter(l, p->kernel, s, q.cols, q.first, q.rows, gx);
   }
 }
 
 /* ---- by shifts: 3x3 of stride 1, one example after the other ---- */
 
-static float *parts(const dx_conv *l, dx_shape s, dx_arena *a) { return dx_arena_floats(a, s.h * s.w * 9 * l->out); }
+static float *parts(const dx_conv *l, dx_shape s, dx_arena *a) { return dx_arena_floats_each(a, s.h * s.w * 9 * l->out); }
 
 /* y(i, j) += sum of t(i + u - 1, j + v - 1), part (u, v) of each output channel's nine; or, back, t = those of y. */
 static void shift(const dx_conv *l, dx_shape s, float *t, float *y, bool back)
@@ -229,16 +291,25 @@ static void shift(const dx_conv *l, dx_shape s, float *t, float *y, bool back)
         }
 }
 
+static void shift_examples(const void *patches_, int64_t from, int64_t to, int member)
+{
+  const patches *const q = patches_;
+  const dx_conv *const l = q->l;
+  const int64_t n = rows_of_w(l), each = q->s.h * q->s.w;
+  float *const t = dx_arena_of(q->cols, each * n, member);
+
+  start(q, from * q->s.h, to * q->s.h, member);
+  for (int64_t b = from; b < to; b++) {
+    dx_panels_gemm(q->p->kernel, each, n, l->in, q->x + b * each * l->in, l->in, forward_w(l, q->p), t, n, NULL, DX_GEMM_SET);
+    shift(l, q->s, t, q->y + b * each * l->out, false);
+  }
+}
+
 static void shifts_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
-  const int64_t n = rows_of_w(l), each = s.h * s.w;
-  float *const t = parts(l, s, p->work);
+  const patches q = {.l = l, .p = p, .s = s, .x = x, .base = base, .y = y, .cols = parts(l, s, p->work)};
 
-  start(l, p, dx_conv_out(l, s), base, y);
-  for (int64_t b = 0; b < s.b; b++) {
-    dx_panels_gemm(p->kernel, each, n, l->in, x + b * each * l->in, l->in, forward_w(l, p), t, n, NULL, DX_GEMM_SET);
-    shift(l, s, t, y + b * each * l->out, false);
-  }
+  dx_crew_do(p->crew, s.b, shift_examples, &q);
 }
 
 static void shifts_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
@@ -290,19 +361,38 @@ void dx_conv_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float
   dx_arena_release(p->work, mark);
 }
 
-/* Sums of gy over pixels: by example, and over all. */
+typedef struct {
+  const dx_kernels *kernel;
+  dx_shape o;
+  const float *gy;
+  float *sum, *gb;
+  bool by_example; /* sum (B,out), else (out) of one example after the other */
+} bias_sums;
+
+/* Sums of gy over pixels, by example, and then over all: of LINEs of channels. */
+static void sum_pixels(const void *bias_sums_, int64_t from, int64_t to, int member)
+{
+  const bias_sums *const q = bias_sums_;
+  const int64_t c = from * LINE, n = less(to * LINE, q->o.c) - c;
+
+  (void)member;
+  for (int64_t b = 0; b < q->o.b; b++) {
+    float *const total = q->sum + (q->by_example ? b * q->o.c : 0) + c;
+
+    memset(total, 0, (size_t)n * sizeof *total);
+    q->kernel->add_rows(q->o.h * q->o.w, n, q->gy + b * dx_shape_dim(q->o) + c, q->o.c, total);
+    q->kernel->add(n, q->gb + c, total, q->gb + c);
+  }
+}
+
 static void bias_gradient(const dx_conv *l, const dx_pass *p, dx_shape o, const float *gy, float *gexample)
 {
   const size_t mark = dx_arena_mark(p->work);
-  float *const sum = dx_arena_floats(p->work, l->out), *const gb = p->gw + l->b.at;
+  float *const sum = dx_arena_floats(p->work, l->out);
+  const bias_sums q = {.kernel = p->kernel, .o = o, .gy = gy, .sum = gexample ? gexample : sum, .gb = p->gw + l->b.at,
+                       .by_example = gexample != NULL};
 
-  for (int64_t b = 0; b < o.b; b++) {
-    float *const total = gexample ? gexample + b * l->out : sum;
-
-    memset(total, 0, (size_t)l->out * sizeof *total);
-    p->kernel->add_rows(o.h * o.w, l->out, gy + b * dx_shape_dim(o), l->out, total);
-    p->kernel->add(l->out, gb, total, gb);
-  }
+  dx_crew_do(p->crew, (l->out + LINE - 1) / LINE, sum_pixels, &q);
   dx_arena_release(p->work, mark);
 }
 

@@ -5,6 +5,7 @@
    changes; what differs between passes is in dx_pass and the activations. */
 #ifndef DX_NN_MODEL_H
 #define DX_NN_MODEL_H
+#include <stdbool.h>
 #include "base/option.h"
 #include "base/shape.h"
 #include "nn/params.h"
@@ -35,8 +36,9 @@ typedef struct {
   /* Floats of the packed weights, and their making from w: part of parts, for threads.  Local */
   int64_t (*packed)(const void *model);
   void (*pack)(const void *model, const dx_kernels *k, const float *w, float *packed, int part, int parts);
+  bool shares; /* its passes hand out jobs to p->crew */
   /* Activations of a pass of B examples: acts_size bytes of pointers, set from the arena
-     (which only measures when it has no memory).  Scratch of the passes is measured too.  Local */
+     (which only measures when it has no memory), with scratch for its members.  Local */
   size_t acts_size;
   void (*place)(const void *model, int64_t B, dx_pass_kind kind, dx_arena *a, void *acts);
   /* x (B, h, w, c) -> y (B, h, w, out_channels).  Local */

@@ -360,15 +360,15 @@ static void measure_out(const unet *m, int64_t B, dx_arena *a)
   const dx_shape last = with(m->step[m->steps - 1].out, B);
 
   dx_arena_floats(a, dx_shape_count(last));
-  dx_norm_work(&m->norm_out, a);
+  dx_norm_work(&m->norm_out, B, a);
   dx_conv_work(&m->conv_out, last, a);
 }
 
 /* Bytes of the scratch of the two passes through a step. */
-static void measure(const unet *m, const step *s, int64_t B, size_t *forward, size_t *backward)
+static void measure(const unet *m, const step *s, int64_t B, int members, size_t *forward, size_t *backward)
 {
   const dx_shape in = with(s->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
-  dx_arena f = {0}, b = {0};
+  dx_arena f = {.members = members}, b = f;
 
   if (m->recompute) dx_arena_floats(&f, s->packed);
   if (m->recompute) dx_arena_floats(&b, s->packed);
@@ -413,7 +413,7 @@ static numbers add_step(const unet *m, int64_t B, bool train, dx_layout *l, int 
   dx_arena inside = {0};
   step_acts unused;
 
-  measure(m, s, B, &forward, &backward);
+  measure(m, s, B, l->members, &forward, &backward);
   place_inside(s, B, &inside, &unused);
   return (numbers){
     .y = dx_layout_add(l, y, forward_of(i), train ? grad_after : last),
@@ -442,7 +442,7 @@ static ends add_ends(const unet *m, int64_t B, bool train, dx_layout *l)
   const size_t time = (size_t)(B * m->embedding.is.out) * sizeof(float);
   const int done = train ? end(m) : forward_out(m);
   dx_embedding_acts unused;
-  dx_arena embedding = {0}, back = {0}, stats = {0}, out = {0};
+  dx_arena embedding = {0}, back = {0}, stats = {0}, out = {.members = l->members};
 
   dx_embedding_place(&m->embedding, B, &embedding, &unused);
   dx_embedding_work(&m->embedding, B, &back);
@@ -479,7 +479,7 @@ static void place(const void *model, int64_t B, dx_pass_kind kind, dx_arena *a, 
   const bool train = kind == DX_PASS_TRAIN;
   numbers n[STEPS];
 
-  s->layout = (dx_layout){0};
+  s->layout = (dx_layout){.members = a->members};
   const ends e = add_ends(m, B, train, &s->layout);
   for (int i = 0; i < m->steps; i++) n[i] = add_step(m, B, train, &s->layout, i);
   dx_layout_place(&s->layout, a);
@@ -540,7 +540,7 @@ static void step_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, i
   case ATTENTION: dx_attention_forward(&l->attention, p, in, x.a, &t->attention, t->y); break;
   case UP_CONV:
     large = dx_arena_floats(p->work, dx_shape_count(up));
-    dx_resample_forward(DX_DOUBLE_SIZE, in, x.a, large);
+    dx_resample_forward(DX_DOUBLE_SIZE, p, in, x.a, large);
     dx_conv_forward(&l->conv, p, up, large, (dx_conv_base){0}, t->y);
     break;
   }
@@ -592,9 +592,9 @@ static void up_backward(const step *l, const dx_pass *p, dx_shape in, const floa
   const dx_shape up = dx_resample_out(DX_DOUBLE_SIZE, in);
   float *const large = dx_arena_floats(p->work, 2 * dx_shape_count(up)), *const gup = large + dx_shape_count(up);
 
-  dx_resample_forward(DX_DOUBLE_SIZE, in, x, large);
+  dx_resample_forward(DX_DOUBLE_SIZE, p, in, x, large);
   dx_conv_backward(&l->conv, p, up, large, gy, gup, NULL);
-  dx_resample_backward(DX_DOUBLE_SIZE, in, gup, gx);
+  dx_resample_backward(DX_DOUBLE_SIZE, p, in, gup, gx);
 }
 
 /* A convolution overwrites its gx: what is added goes through scratch. */
@@ -604,7 +604,7 @@ static void conv_backward(const step *l, const dx_pass *p, dx_shape in, const fl
 
   assert(!gx.add_a || g);
   dx_conv_backward(&l->conv, p, in, x, gy, gx.add_a ? g : gx.a, NULL);
-  if (gx.add_a) p->kernel->add(dx_shape_count(in), gx.a, g, gx.a);
+  if (gx.add_a) dx_add(p, dx_shape_count(in), gx.a, g, gx.a);
 }
 
 static void step_backward(const unet *m, const dx_pass *p_, int64_t B, acts *s, int i, dx_beside_out gx)
@@ -651,6 +651,6 @@ static void backward(const void *model, const dx_pass *p, int64_t B, void *acts_
 const dx_model dx_model_unet = {
   .name = "unet", .help = "the U-Net of DDPM, with residual blocks and attention: for images",
   .options = options, .config_size = sizeof(config), .create = create, .destroy = free,
-  .packed = packed, .pack = pack, .acts_size = sizeof(acts), .place = place,
+  .shares = true, .packed = packed, .pack = pack, .acts_size = sizeof(acts), .place = place,
   .forward = forward, .backward = backward,
 };

@@ -35,11 +35,16 @@ dx_error *dx_norm_init(dx_norm *l, dx_params *p, const char *name, dx_norm_kind 
 /* Scratch of one example, all by channel. */
 typedef struct { double *sum, *more; float *mean, *gain, *offset, *first, *second; } work;
 
-static work take(const dx_norm *l, dx_arena *a)
+enum { WORK = 9 }; /* floats for each channel */
+
+/* Each member's. */
+static float *take(const dx_norm *l, dx_arena *a) { return dx_arena_floats_each(a, WORK * l->channels); }
+
+static work work_of(const dx_norm *l, float *all, int member)
 {
-  double *const d = (double *)(void *)dx_arena_floats(a, 4 * l->channels);
-  float *const f = dx_arena_floats(a, 5 * l->channels);
-  const int64_t c = d && f ? l->channels : 0;
+  const int64_t c = l->channels;
+  float *const own = dx_arena_of(all, WORK * c, member), *const f = own + 4 * c;
+  double *const d = (double *)(void *)own;
 
   return (work){.sum = d, .more = d + c, .mean = f, .gain = f + c, .offset = f + 2 * c, .first = f + 3 * c, .second = f + 4 * c};
 }
@@ -102,28 +107,57 @@ static void spread(const dx_norm *l, const dx_pass *p, const float *modulate, co
   }
 }
 
-static void forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with, double *fresh,
-                    const double *stats, float *y)
+/* A pass, as jobs for the crew see it: example after example. */
+typedef struct {
+  const dx_norm *l;
+  const dx_pass *p;
+  dx_shape s;
+  dx_beside x;
+  dx_norm_with with;
+  double *fresh; /* statistics that are to be made, or NULL */
+  const double *stats;
+  float *y, *work;
+  /* backward's */
+  float *gy, *gmodulate, *gain; /* gain (B,2C): what each example adds to the gradients of w and b */
+  const float *plus;
+  dx_beside_out gx;
+} passing;
+
+static const float *modulation(const passing *q, int64_t b)
 {
-  const size_t mark = dx_arena_mark(p->work);
-  const work t = take(l, p->work);
-  const int64_t channels = l->channels, each = s.h * s.w * channels;
+  return q->with.modulate ? q->with.modulate + b * 2 * q->l->channels : NULL;
+}
+
+static void forward_examples(const void *passing_, int64_t from, int64_t to, int member)
+{
+  const passing *const q = passing_;
+  const dx_norm *const l = q->l;
+  const work t = work_of(l, q->work, member);
+  const int64_t each = dx_shape_dim(q->s);
   dx_drop drop;
-  const bool drops = dx_drop_of(p, with.dropout_number, with.dropout, &drop);
+  const bool drops = dx_drop_of(q->p, q->with.dropout_number, q->with.dropout, &drop);
 
-  assert(!drops || !x.b); /* a piece has no dropout of its own */
-  for (int64_t b = 0; b < s.b; b++) {
+  assert(!drops || !q->x.b); /* a piece has no dropout of its own */
+  for (int64_t b = from; b < to; b++) {
     piece at[2];
-    const int n = pieces(l, s, x, b, &t, at);
+    const int n = pieces(l, q->s, q->x, b, &t, at);
 
-    if (fresh) statistics(l, p->kernel, at, n, &t, fresh + b * 2 * l->groups);
-    spread(l, p, with.modulate ? with.modulate + b * 2 * channels : NULL, stats + b * 2 * l->groups, &t);
+    if (q->fresh) statistics(l, q->p->kernel, at, n, &t, q->fresh + b * 2 * l->groups);
+    spread(l, q->p, modulation(q, b), q->stats + b * 2 * l->groups, &t);
     for (int i = 0; i < n; i++) {
-      if (drops) drop.ctr[1] = p->draw->place[b], at[i].q.drop = &drop;
-      p->kernel->norm_forward(&at[i].q, y + b * each + at[i].from, channels);
+      if (drops) drop.ctr[1] = q->p->draw->place[b], at[i].q.drop = &drop;
+      q->p->kernel->norm_forward(&at[i].q, q->y + b * each + at[i].from, l->channels);
     }
   }
-  dx_arena_release(p->work, mark);
+}
+
+static void forward(passing q)
+{
+  const size_t mark = dx_arena_mark(q.p->work);
+
+  q.work = take(q.l, q.p->work);
+  dx_crew_do(q.p->crew, q.s.b, forward_examples, &q);
+  dx_arena_release(q.p->work, mark);
 }
 
 /* passes: over all of x or something as large. Forward reads x for the mean, for the squares, and to write y;
@@ -140,7 +174,7 @@ void dx_norm_forward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x
 {
   const double begin = dx_profile_begin(p->profile);
 
-  forward(l, p, s, x, with, stats, stats, y);
+  forward((passing){.l = l, .p = p, .s = s, .x = x, .with = with, .fresh = stats, .stats = stats, .y = y});
   tell(l, p, s, 4, false, begin);
 }
 
@@ -149,18 +183,17 @@ void dx_norm_again(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, 
 {
   const double begin = dx_profile_begin(p->profile);
 
-  forward(l, p, s, x, with, NULL, stats, y);
+  forward((passing){.l = l, .p = p, .s = s, .x = x, .with = with, .stats = stats, .y = y});
   tell(l, p, s, 2, true, begin);
 }
 
-/* The gradients of w, b and modulate from A (t->sum) and D / r (t->more); leaves r S/N and r^2 T/N
-   by channel in first and second. */
+/* What an example adds to the gradients of w and b (gain, 2C), and that of modulate, from A (t->sum) and D / r (t->more);
+   leaves r S/N and r^2 T/N by channel in first and second. */
 static void backward_channels(const dx_norm *l, const dx_pass *p, int64_t pixels, const float *modulate,
-                              const double *stats, const work *t, float *gmodulate)
+                              const double *stats, const work *t, float *gain, float *gmodulate)
 {
   const int64_t channels = l->channels, size = channels / l->groups;
   const float *const w = p->w + l->w.at, *const b = p->w + l->b.at;
-  float *const gw = p->gw + l->w.at, *const gb = p->gw + l->b.at;
 
   for (int64_t g = 0; g < l->groups; g++) {
     const double rstd = stats[2 * g + 1];
@@ -169,8 +202,8 @@ static void backward_channels(const dx_norm *l, const dx_pass *p, int64_t pixels
     for (int64_t c = g * size; c < (g + 1) * size; c++) {
       const double scale = modulate ? 1 + (double)modulate[c] : 1, a_c = t->sum[c], d_c = rstd * t->more[c];
 
-      gw[c] += (float)(d_c * scale);
-      gb[c] += (float)(a_c * scale);
+      gain[c] = (float)(d_c * scale);
+      gain[channels + c] = (float)(a_c * scale);
       if (gmodulate) {
         gmodulate[c] = (float)((double)w[c] * d_c + (double)b[c] * a_c);
         gmodulate[channels + c] = (float)a_c;
@@ -185,33 +218,51 @@ static void backward_channels(const dx_norm *l, const dx_pass *p, int64_t pixels
   }
 }
 
+static void backward_examples(const void *passing_, int64_t from, int64_t to, int member)
+{
+  const passing *const q = passing_;
+  const dx_norm *const l = q->l;
+  const dx_kernels *const k = q->p->kernel;
+  const work t = work_of(l, q->work, member);
+  const int64_t pixels = q->s.h * q->s.w, C = l->channels;
+  const dx_beside_out gx = q->gx;
+  dx_drop drop;
+  const bool drops = dx_drop_of(q->p, q->with.dropout_number, q->with.dropout, &drop);
+
+  for (int64_t b = from; b < to; b++) {
+    const double *const stats = q->stats + b * 2 * l->groups;
+    float *const gy = q->gy + b * pixels * C;
+    piece at[2];
+    const int n = pieces(l, q->s, q->x, b, &t, at);
+
+    spread(l, q->p, modulation(q, b), stats, &t);
+    for (int i = 0; i < n; i++) {
+      float *const gz = gy + at[i].from;
+
+      if (drops) drop.ctr[1] = q->p->draw->place[b], at[i].q.drop = &drop;
+      k->norm_backward_sums(&at[i].q, gz, C, gz, C, t.sum + at[i].from, t.more + at[i].from);
+    }
+    backward_channels(l, q->p, pixels, modulation(q, b), stats, &t, q->gain + b * 2 * C, q->gmodulate ? q->gmodulate + b * 2 * C : NULL);
+    for (int i = 0; i < n; i++)
+      k->norm_backward(&at[i].q, t.first + at[i].from, t.second + at[i].from, gy + at[i].from, C,
+                       q->plus ? q->plus + b * pixels * C + at[i].from : NULL, C,
+                       i ? gx.add_b : gx.add_a, (i ? gx.b : gx.a) + b * pixels * at[i].q.n, at[i].q.n);
+  }
+}
+
 void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with,
                       const double *stats, float *gy, const float *plus, dx_beside_out gx, float *gmodulate)
 {
   const size_t mark = dx_arena_mark(p->work);
-  const work t = take(l, p->work);
-  const int64_t pixels = s.h * s.w, channels = l->channels, each = pixels * channels;
-  dx_drop drop;
-  const bool drops = dx_drop_of(p, with.dropout_number, with.dropout, &drop);
+  float *const own = take(l, p->work), *const gain = dx_arena_floats(p->work, s.b * 2 * l->channels);
+  const passing q = {.l = l, .p = p, .s = s, .x = x, .with = with, .stats = stats, .gy = gy, .work = own, .gain = gain,
+                     .plus = plus, .gx = gx, .gmodulate = gmodulate};
   const double begin = dx_profile_begin(p->profile);
 
+  dx_crew_do(p->crew, s.b, backward_examples, &q);
   for (int64_t b = 0; b < s.b; b++) {
-    const float *const m = with.modulate ? with.modulate + b * 2 * channels : NULL;
-    piece at[2];
-    const int n = pieces(l, s, x, b, &t, at);
-
-    spread(l, p, m, stats + b * 2 * l->groups, &t);
-    for (int i = 0; i < n; i++) {
-      float *const gz = gy + b * each + at[i].from;
-
-      if (drops) drop.ctr[1] = p->draw->place[b], at[i].q.drop = &drop;
-      p->kernel->norm_backward_sums(&at[i].q, gz, channels, gz, channels, t.sum + at[i].from, t.more + at[i].from);
-    }
-    backward_channels(l, p, pixels, m, stats + b * 2 * l->groups, &t, gmodulate ? gmodulate + b * 2 * channels : NULL);
-    for (int i = 0; i < n; i++)
-      p->kernel->norm_backward(&at[i].q, t.first + at[i].from, t.second + at[i].from, gy + b * each + at[i].from, channels,
-                               plus ? plus + b * each + at[i].from : NULL, channels,
-                               i ? gx.add_b : gx.add_a, (i ? gx.b : gx.a) + b * pixels * at[i].q.n, at[i].q.n);
+    p->kernel->add(l->channels, p->gw + l->w.at, gain + b * 2 * l->channels, p->gw + l->w.at);
+    p->kernel->add(l->channels, p->gw + l->b.at, gain + (2 * b + 1) * l->channels, p->gw + l->b.at);
   }
   tell(l, p, s, 6, true, begin);
   dx_arena_release(p->work, mark);
@@ -232,10 +283,11 @@ double *dx_norm_stats(const dx_norm *l, int64_t B, dx_arena *a)
   return (double *)(void *)dx_arena_floats(a, 4 * B * l->groups);
 }
 
-void dx_norm_work(const dx_norm *l, dx_arena *a)
+void dx_norm_work(const dx_norm *l, int64_t B, dx_arena *a)
 {
   const size_t mark = dx_arena_mark(a);
 
   take(l, a);
+  dx_arena_floats(a, B * 2 * l->channels);
   dx_arena_release(a, mark);
 }

@@ -50,5 +50,5 @@ void dx_join(dx_shape s, dx_beside x, float *y);
 void dx_norm_backward(const dx_norm *l, const dx_pass *p, dx_shape s, dx_beside x, dx_norm_with with,
                       const double *stats, float *gy, const float *plus, dx_beside_out gx, float *gmodulate);
 double *dx_norm_stats(const dx_norm *l, int64_t B, dx_arena *a); /* places stats */
-void dx_norm_work(const dx_norm *l, dx_arena *a);                /* measures the scratch of one pass */
+void dx_norm_work(const dx_norm *l, int64_t B, dx_arena *a);     /* measures the scratch of one pass of B examples */
 #endif

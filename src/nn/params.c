@@ -77,3 +77,22 @@ void dx_dropout(const dx_pass *p, uint32_t layer, double chance, int64_t B, int6
 
   if (dx_drop_of(p, layer, chance, &drop)) p->kernel->dropout(&drop, B, p->draw->place, n, x);
 }
+
+typedef struct { const dx_kernels *kernel; int64_t n; const float *a, *b; float *y; } addition;
+
+/* Pages of 1024 numbers. */
+static void add_pages(const void *addition_, int64_t from, int64_t to, int member)
+{
+  const addition *const q = addition_;
+  const int64_t at = from * 1024, end = to * 1024 < q->n ? to * 1024 : q->n;
+
+  (void)member;
+  q->kernel->add(end - at, q->a + at, q->b + at, q->y + at);
+}
+
+void dx_add(const dx_pass *p, int64_t n, const float *a, const float *b, float *y)
+{
+  const addition q = {p->kernel, n, a, b, y};
+
+  dx_crew_do(p->crew, (n + 1023) / 1024, add_pages, &q);
+}

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/arena.h"
+#include "base/crew.h"
 #include "base/profile.h"
 #include "kernel/kernel.h"
 
@@ -46,13 +47,14 @@ typedef struct {
 } dx_draw;
 
 /* All that one pass through the network may touch. Weights are read by many threads
-   at once, gradients and work belong to one. */
+   at once, gradients and work belong to one, or to one crew. */
 typedef struct {
   const dx_kernels *kernel;
   const float *w;      /* all weights, dx_params.floats long */
   const float *packed; /* the model's own arrangement of them (dx_model.pack) */
   float *gw;           /* gradients, same length as w; added to, never overwritten */
-  dx_arena *work;      /* scratch of this pass */
+  dx_arena *work;      /* scratch of this pass, with members as the crew has at most */
+  dx_crew *crew;       /* who helps; NULL: nobody */
   const dx_draw *draw; /* NULL where nothing is random: evaluation, sampling */
   dx_profile *profile; /* NULL: nothing is measured */
 } dx_pass;
@@ -63,4 +65,6 @@ typedef struct {
 bool dx_drop_of(const dx_pass *p, uint32_t layer, double chance, dx_drop *out);
 /* The same of x (B, n) in place; on gradients, its backward. */
 void dx_dropout(const dx_pass *p, uint32_t layer, double chance, int64_t B, int64_t n, float *x);
+/* y = a + b of n numbers, by the crew; y may be a. */
+void dx_add(const dx_pass *p, int64_t n, const float *a, const float *b, float *y);
 #endif

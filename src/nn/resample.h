@@ -4,11 +4,12 @@
 #ifndef DX_NN_RESAMPLE_H
 #define DX_NN_RESAMPLE_H
 #include "base/shape.h"
+#include "nn/params.h"
 
 typedef enum { DX_SAME_SIZE, DX_HALF_SIZE, DX_DOUBLE_SIZE } dx_resample;
 
 dx_shape dx_resample_out(dx_resample how, dx_shape s);
 /* x -> y; nothing to do for DX_SAME_SIZE, which callers spare themselves. */
-void dx_resample_forward(dx_resample how, dx_shape s, const float *x, float *y);
-void dx_resample_backward(dx_resample how, dx_shape s, const float *gy, float *gx);
+void dx_resample_forward(dx_resample how, const dx_pass *p, dx_shape s, const float *x, float *y);
+void dx_resample_backward(dx_resample how, const dx_pass *p, dx_shape s, const float *gy, float *gx);
 #endif

@@ -134,7 +134,7 @@ static void measure_first(const dx_resblock *l, dx_shape s, dx_arena *a)
   const size_t mark = dx_arena_mark(a);
 
   take_first(l, s, a);
-  dx_norm_work(&l->norm1, a);
+  dx_norm_work(&l->norm1, s.b, a);
   dx_conv_work(&l->conv1, resampled(l, s), a);
   dx_arena_release(a, mark);
 }
@@ -148,18 +148,18 @@ static void measure_backward(const dx_resblock *l, dx_shape s, dx_arena *a)
   if (l->is.recompute) measure_first(l, s, a);
   const size_t mark = dx_arena_mark(a);
   dx_arena_floats(a, dx_shape_count(y)); /* a2 */
-  dx_norm_work(&l->norm2, a);
+  dx_norm_work(&l->norm2, s.b, a);
   dx_conv_work(&l->conv2, y, a);
   dx_arena_release(a, mark);
   take_grads(l, s, a);
-  dx_norm_work(&l->norm2, a);
+  dx_norm_work(&l->norm2, s.b, a);
   measure_first(l, s, a);
   const size_t inner = dx_arena_mark(a);
   dx_linear_work(&l->time, a);
   dx_arena_release(a, inner);
   take_tail(l, s, a);
   if (has_shortcut(l)) dx_conv_work(&l->shortcut, chunk(s, 0), a);
-  dx_norm_work(&l->norm1, a);
+  dx_norm_work(&l->norm1, s.b, a);
 }
 
 void dx_resblock_work(const dx_resblock *l, dx_shape s, dx_arena *forward, dx_arena *backward)
@@ -169,7 +169,7 @@ void dx_resblock_work(const dx_resblock *l, dx_shape s, dx_arena *forward, dx_ar
   if (l->is.recompute) dx_arena_floats(forward, dx_shape_count(y));
   measure_first(l, s, forward);
   take_second(l, s, forward);
-  dx_norm_work(&l->norm2, forward);
+  dx_norm_work(&l->norm2, s.b, forward);
   dx_conv_work(&l->conv2, y, forward);
   if (has_shortcut(l)) dx_conv_work(&l->shortcut, chunk(s, 0), forward);
   measure_backward(l, s, backward);
@@ -191,7 +191,7 @@ static first_half activate(const dx_resblock *l, const dx_pass *p, dx_shape s, d
 
   if (again) dx_norm_again(&l->norm1, p, s, x, (dx_norm_with){0}, acts->stats1, t.a1);
   else dx_norm_forward(&l->norm1, p, s, x, (dx_norm_with){0}, acts->stats1, t.a1);
-  if (resamples(l)) dx_resample_forward(l->is.resample, s, t.a1, t.r1);
+  if (resamples(l)) dx_resample_forward(l->is.resample, p, s, t.a1, t.r1);
   return t;
 }
 
@@ -220,7 +220,7 @@ static const float *examples(dx_shape c, dx_beside x, int64_t b, float *joined)
 static const float *residual(const dx_resblock *l, const dx_pass *p, dx_shape s, dx_beside x, const second_half *t, float *y)
 {
   if (resamples(l)) {
-    dx_resample_forward(l->is.resample, s, x.a, t->xr);
+    dx_resample_forward(l->is.resample, p, s, x.a, t->xr);
     return t->xr;
   }
   if (has_shortcut(l)) {
@@ -269,7 +269,7 @@ static void last_backward(const dx_resblock *l, const dx_pass *p, dx_shape s, dx
   const int64_t pixels = s.h * s.w, ca = x.b ? x.ca : s.c, cb = s.c - ca;
   const tail t = take_tail(l, s, p->work);
 
-  if (resamples(l)) dx_resample_backward(l->is.resample, s, gy, g->x);
+  if (resamples(l)) dx_resample_backward(l->is.resample, p, s, gy, g->x);
   for (int64_t b = 0; b < s.b; b += chunk_of(s)) {
     const dx_shape c = chunk(s, b);
     const float *plus = has_shortcut(l) ? t.gjoined : (g->x ? g->x : gy) + b * pixels * s.c;
@@ -303,7 +303,7 @@ void dx_resblock_backward(const dx_resblock *l, const dx_pass *p, dx_shape s, dx
   dx_arena_release(p->work, inner);
   dx_linear_backward(&l->time, p, s.b, time, acts->t, g.t, g.time);
   p->kernel->add(s.b * l->is.time, gtime, g.time, gtime);
-  if (resamples(l)) dx_resample_backward(l->is.resample, s, g.r, g.a1);
+  if (resamples(l)) dx_resample_backward(l->is.resample, p, s, g.r, g.a1);
   last_backward(l, p, s, x, acts, &g, gy, gx);
   dx_arena_release(p->work, mark);
 }

@@ -17,7 +17,7 @@
 
 #include "nn/panels.h"
 
-enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4 };
+enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4, LINE = 16 };
 
 static int64_t row_of(int64_t channels) { return (channels + 15) / 16 * 16 + 16; }
 static int64_t weights_of(const dx_conv *l) { return l->in * l->out; }
@@ -91,28 +91,28 @@ static void pixels(const tiling *t, const float *image, int64_t tile, int64_t bo
 typedef struct {
   int64_t tiles;             /* in a block */
   int64_t row_in, row_out;   /* floats of a tile in a slice */
-  int64_t slice_in, slice_out;
+  int64_t slice_in, slice_out, most;
   float *v, *m;              /* x or gV; M or Z */
-  float *zero, *beside;      /* a pixel of zeros, one that nobody reads */
+  float *zero, *beside;      /* a pixel of zeros; each member's one that nobody reads */
   float *bias;               /* (B,out): of W and of the example */
-  float *gv, *gu;
+  float *gv, *gu;            /* gu: each member's where it is not whole */
   bool whole;                /* gU has all channels, else squares of them */
   int64_t outs, ins, slice_gu;
 } scratch;
 
 static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
 {
-  const int64_t most = l->in > l->out ? l->in : l->out;
-  scratch q = {.tiles = less(BLOCK, tiling_of(s).count), .row_in = row_of(l->in), .row_out = row_of(l->out)};
+  scratch q = {.tiles = less(BLOCK, tiling_of(s).count), .row_in = row_of(l->in), .row_out = row_of(l->out),
+               .most = l->in > l->out ? l->in : l->out};
 
   q.slice_in = q.tiles * q.row_in + 16;
   q.slice_out = q.tiles * q.row_out + 16;
   q.v = dx_arena_floats(a, SLICES * q.slice_in);
   q.m = dx_arena_floats(a, SLICES * q.slice_out);
-  q.zero = dx_arena_floats(a, most);
-  q.beside = dx_arena_floats(a, most);
-  if (q.zero) memset(q.zero, 0, (size_t)most * sizeof *q.zero);
-  if (q.beside) memset(q.beside, 0, (size_t)most * sizeof *q.beside);
+  q.zero = dx_arena_floats(a, q.most);
+  q.beside = dx_arena_floats_each(a, q.most);
+  if (q.zero) memset(q.zero, 0, (size_t)q.most * sizeof *q.zero);
+  if (q.beside) memset(q.beside, 0, (size_t)(dx_arena_of(q.beside, q.most, a->members > 1 ? a->members : 1) - q.beside) * sizeof *q.beside);
   return q;
 }
 
@@ -132,7 +132,7 @@ static void take_backward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
   q->ins = q->whole ? l->in : less(SQUARE, l->in);
   q->slice_gu = (q->outs * q->ins + 15) / 16 * 16 + 16;
   q->gv = dx_arena_floats(a, SLICES * q->slice_in);
-  q->gu = dx_arena_floats(a, SLICES * q->slice_gu);
+  q->gu = q->whole ? dx_arena_floats(a, SLICES * q->slice_gu) : dx_arena_floats_each(a, SLICES * q->slice_gu);
 }
 
 void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
@@ -146,119 +146,201 @@ void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
   dx_arena_release(a, mark);
 }
 
-/* ---- passes ---- */
+/* ---- passes: block after block, each by jobs for the crew ---- */
 
-static void transform_x(const dx_conv *l, const dx_kernels *k, dx_shape s, const float *x, int64_t first, int64_t tiles,
-                        const scratch *q)
+/* A block of tiles on its way. */
+typedef struct {
+  const dx_conv *l;
+  const dx_kernels *kernel;
+  const scratch *q;
+  const float *u;
+  tiling in, out;
+  const float *x, *base, *gy;
+  float *y, *gx, *gw;
+  int64_t first, tiles; /* of all tiles */
+  dx_gemm_mode sum;     /* of gU, where it is whole */
+} block;
+
+static float *beside_of(const block *b, int member) { return dx_arena_of(b->q->beside, b->q->most, member); }
+
+static void transform_x(const void *block_, int64_t from, int64_t to, int member)
 {
-  const tiling t = tiling_of(s);
+  const block *const b = block_;
   const float *p[36];
 
-  for (int64_t i = 0; i < tiles; i++) {
-    pixels(&t, x, first + i, 1, q->zero, p);
-    k->winograd_v(l->in, p, q->v + i * q->row_in, q->slice_in);
+  (void)member;
+  for (int64_t i = from; i < to; i++) {
+    pixels(&b->in, b->x, b->first + i, 1, b->q->zero, p);
+    b->kernel->winograd_v(b->l->in, p, b->q->v + i * b->q->row_in, b->q->slice_in);
   }
 }
 
-static void transform_m(const dx_conv *l, const dx_kernels *k, dx_shape o, const float *base, float *y, int64_t first,
-                        int64_t tiles, const scratch *q)
+static void multiply_v(const void *block_, int64_t from, int64_t to, int member)
 {
-  const tiling t = tiling_of(o);
+  const block *const b = block_;
+  const scratch *const q = b->q;
+
+  (void)member;
+  for (int64_t i = from; i < to; i++)
+    dx_panels_gemm(b->kernel, b->tiles, b->l->out, b->l->in, q->v + i * q->slice_in, q->row_in, b->u + i * weights_of(b->l),
+                   q->m + i * q->slice_out, q->row_out, NULL, DX_GEMM_SET);
+}
+
+static void transform_m(const void *block_, int64_t first, int64_t last, int member)
+{
+  const block *const b = block_;
+  const scratch *const q = b->q;
   const float *to[16], *from[16];
 
-  for (int64_t i = 0; i < tiles; i++) {
-    pixels(&t, y, first + i, 0, q->beside, to);
-    if (base) pixels(&t, base, first + i, 0, q->zero, from);
-    k->winograd_y(l->out, q->m + i * q->row_out, q->slice_out, q->bias + example_of(&t, first + i) * l->out,
-                  base ? from : NULL, (float *const *)to);
+  for (int64_t i = first; i < last; i++) {
+    pixels(&b->out, b->y, b->first + i, 0, beside_of(b, member), to);
+    if (b->base) pixels(&b->out, b->base, b->first + i, 0, q->zero, from);
+    b->kernel->winograd_y(b->l->out, q->m + i * q->row_out, q->slice_out, q->bias + example_of(&b->out, b->first + i) * b->l->out,
+                          b->base ? from : NULL, (float *const *)to);
   }
 }
 
 void dx_winograd_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y)
 {
   const size_t mark = dx_arena_mark(p->work);
-  const dx_shape o = dx_conv_out(l, s);
-  const int64_t count = tiling_of(s).count;
-  const float *const u = forward_u(l, p->packed), *const b = p->w + l->b.at;
+  const float *const bias = p->w + l->b.at;
   scratch q;
 
   take_forward(l, s, p->work, &q);
-  for (int64_t i = 0; i < s.b; i++) p->kernel->add(l->out, b, base.example ? base.example + i * l->out : q.zero, q.bias + i * l->out);
-  for (int64_t first = 0; first < count; first += q.tiles) {
-    const int64_t tiles = less(q.tiles, count - first);
-
-    transform_x(l, p->kernel, s, x, first, tiles, &q);
-    for (int64_t i = 0; i < SLICES; i++)
-      dx_panels_gemm(p->kernel, tiles, l->out, l->in, q.v + i * q.slice_in, q.row_in, u + i * weights_of(l),
-                     q.m + i * q.slice_out, q.row_out, NULL, DX_GEMM_SET);
-    transform_m(l, p->kernel, o, base.pixels, y, first, tiles, &q);
+  for (int64_t i = 0; i < s.b; i++)
+    p->kernel->add(l->out, bias, base.example ? base.example + i * l->out : q.zero, q.bias + i * l->out);
+  block b = {.l = l, .kernel = p->kernel, .q = &q, .u = forward_u(l, p->packed), .in = tiling_of(s), .x = x, .base = base.pixels,
+             .out = tiling_of(dx_conv_out(l, s)), .y = y};
+  for (; b.first < b.in.count; b.first += q.tiles) {
+    b.tiles = less(q.tiles, b.in.count - b.first);
+    dx_crew_do(p->crew, b.tiles, transform_x, &b);
+    dx_crew_do(p->crew, SLICES, multiply_v, &b);
+    dx_crew_do(p->crew, b.tiles, transform_m, &b);
   }
   dx_arena_release(p->work, mark);
 }
 
-static void transform_gy(const dx_conv *l, const dx_kernels *k, dx_shape o, const float *gy, int64_t first, int64_t tiles,
-                         const scratch *q)
+static void transform_gy(const void *block_, int64_t from, int64_t to, int member)
 {
-  const tiling t = tiling_of(o);
+  const block *const b = block_;
   const float *p[16];
 
-  for (int64_t i = 0; i < tiles; i++) {
-    pixels(&t, gy, first + i, 0, q->zero, p);
-    k->winograd_z(l->out, p, q->m + i * q->row_out, q->slice_out);
+  for (int64_t i = from; i < to; i++) {
+    pixels(&b->out, b->gy, b->first + i, 0, b->q->zero, p);
+    b->kernel->winograd_z(b->l->out, p, b->q->m + i * b->q->row_out, b->q->slice_out);
+  }
+  transform_x(b, from, to, member);
+}
+
+/* gU of slice i for a square of channels: Z_i' V_i. */
+static void multiply_z(const block *b, int64_t i, int64_t o, int64_t outs, int64_t c, int64_t ins, float *gu)
+{
+  const scratch *const q = b->q;
+
+  b->kernel->gemm(outs, ins, b->tiles, q->m + i * q->slice_out + o, 1, q->row_out, q->v + i * q->slice_in + c, q->row_in,
+                  gu + i * q->slice_gu, ins, NULL, b->sum);
+}
+
+static void add_slices(const void *block_, int64_t from, int64_t to, int member)
+{
+  const block *const b = block_;
+
+  (void)member;
+  for (int64_t i = from; i < to; i++) multiply_z(b, i, 0, b->l->out, 0, b->l->in, b->q->gu);
+}
+
+/* Weights of output channels. */
+static void finish_weights(const void *block_, int64_t from, int64_t to, int member)
+{
+  const block *const b = block_;
+
+  (void)member;
+  for (int64_t i = from; i < to; i++)
+    b->kernel->winograd_gw(b->l->in, b->q->gu + i * b->l->in, b->q->slice_gu, b->gw + i * 9 * b->l->in, b->l->in);
+}
+
+static int64_t squares_across(const block *b) { return (b->l->in + b->q->ins - 1) / b->q->ins; }
+
+static void square_weights(const void *block_, int64_t from, int64_t to, int member)
+{
+  const block *const b = block_;
+  const scratch *const q = b->q;
+  float *const gu = dx_arena_of(q->gu, SLICES * q->slice_gu, member);
+
+  for (int64_t n = from; n < to; n++) {
+    const int64_t o = n / squares_across(b) * q->outs, c = n % squares_across(b) * q->ins;
+    const int64_t outs = less(q->outs, b->l->out - o), ins = less(q->ins, b->l->in - c);
+
+    for (int64_t i = 0; i < SLICES; i++) multiply_z(b, i, o, outs, c, ins, gu);
+    for (int64_t i = 0; i < outs; i++)
+      b->kernel->winograd_gw(ins, gu + i * ins, q->slice_gu, b->gw + (o + i) * 9 * b->l->in + c, b->l->in);
   }
 }
 
-static void transform_gv(const dx_conv *l, const dx_kernels *k, dx_shape s, float *gx, int64_t first, int64_t tiles,
-                         const scratch *q)
+/* gw += G' gU G of a block of tiles; where gU is whole, once for all, at the last block. */
+static void weight_gradient(block *b, dx_crew *crew)
 {
-  const tiling t = tiling_of(s);
+  const int64_t down = (b->l->out + b->q->outs - 1) / b->q->outs;
+
+  b->sum = b->q->whole && b->first ? DX_GEMM_ADD : DX_GEMM_SET;
+  if (!b->q->whole) {
+    dx_crew_do(crew, down * squares_across(b), square_weights, b);
+    return;
+  }
+  dx_crew_do(crew, SLICES, add_slices, b);
+  if (b->first + b->tiles == b->in.count) dx_crew_do(crew, b->l->out, finish_weights, b);
+}
+
+static void multiply_gv(const void *block_, int64_t from, int64_t to, int member)
+{
+  const block *const b = block_;
+  const scratch *const q = b->q;
+
+  (void)member;
+  for (int64_t i = from; i < to; i++)
+    dx_panels_gemm(b->kernel, b->tiles, b->l->in, b->l->out, q->m + i * q->slice_out, q->row_out, b->u + i * weights_of(b->l),
+                   q->gv + i * q->slice_in, q->row_in, NULL, DX_GEMM_SET);
+}
+
+/* Tiles overlap, so each member has channels of its own: LINEs of them. */
+static void transform_gv(const void *block_, int64_t from, int64_t to, int member)
+{
+  const block *const b = block_;
+  const int64_t c = from * LINE, n = less(to * LINE, b->l->in) - c;
   const float *p[36];
 
-  for (int64_t i = 0; i < tiles; i++) {
-    pixels(&t, gx, first + i, 1, q->beside, p);
-    k->winograd_gx(l->in, q->gv + i * q->row_in, q->slice_in, (float *const *)p);
+  for (int64_t i = 0; i < b->tiles; i++) {
+    pixels(&b->in, b->gx + c, b->first + i, 1, beside_of(b, member), p);
+    b->kernel->winograd_gx(n, b->q->gv + i * b->q->row_in + c, b->q->slice_in, (float *const *)p);
   }
 }
 
-/* gw += G' (Z_i' V_i) G of a block of tiles; where gU is whole, once for all, at the last block. */
-static void weight_gradient(const dx_conv *l, const dx_kernels *k, int64_t tiles, const scratch *q, bool first, bool last,
-                            float *gw)
+/* Rows of gx. */
+static void clear(const void *block_, int64_t from, int64_t to, int member)
 {
-  const dx_gemm_mode mode = q->whole && !first ? DX_GEMM_ADD : DX_GEMM_SET;
+  const block *const b = block_;
+  const int64_t row = b->in.s.w * b->in.s.c;
 
-  for (int64_t o = 0; o < l->out; o += q->outs)
-    for (int64_t c = 0; c < l->in; c += q->ins) {
-      const int64_t outs = less(q->outs, l->out - o), ins = less(q->ins, l->in - c);
-
-      for (int64_t i = 0; i < SLICES; i++)
-        k->gemm(outs, ins, tiles, q->m + i * q->slice_out + o, 1, q->row_out, q->v + i * q->slice_in + c, q->row_in,
-                q->gu + i * q->slice_gu, ins, NULL, mode);
-      for (int64_t i = 0; i < outs && (last || !q->whole); i++)
-        k->winograd_gw(ins, q->gu + i * ins, q->slice_gu, gw + (o + i) * 9 * l->in + c, l->in);
-    }
+  (void)member;
+  memset(b->gx + from * row, 0, (size_t)((to - from) * row) * sizeof *b->gx);
 }
 
 void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, const float *gy, float *gx)
 {
   const size_t mark = dx_arena_mark(p->work);
-  const dx_shape o = dx_conv_out(l, s);
-  const int64_t count = tiling_of(s).count;
-  const float *const u = backward_u(l, p->packed);
   scratch q;
 
   take_backward(l, s, p->work, &q);
-  if (gx) memset(gx, 0, (size_t)dx_shape_count(s) * sizeof *gx);
-  for (int64_t first = 0; first < count; first += q.tiles) {
-    const int64_t tiles = less(q.tiles, count - first);
-
-    transform_gy(l, p->kernel, o, gy, first, tiles, &q);
-    transform_x(l, p->kernel, s, x, first, tiles, &q);
-    weight_gradient(l, p->kernel, tiles, &q, first == 0, first + tiles == count, p->gw + l->w.at);
+  block b = {.l = l, .kernel = p->kernel, .q = &q, .u = backward_u(l, p->packed), .in = tiling_of(s), .x = x,
+             .out = tiling_of(dx_conv_out(l, s)), .gy = gy, .gx = gx, .gw = p->gw + l->w.at};
+  if (gx) dx_crew_do(p->crew, s.b * s.h, clear, &b);
+  for (; b.first < b.in.count; b.first += q.tiles) {
+    b.tiles = less(q.tiles, b.in.count - b.first);
+    dx_crew_do(p->crew, b.tiles, transform_gy, &b);
+    weight_gradient(&b, p->crew);
     if (!gx) continue;
-    for (int64_t i = 0; i < SLICES; i++)
-      dx_panels_gemm(p->kernel, tiles, l->in, l->out, q.m + i * q.slice_out, q.row_out, u + i * weights_of(l),
-                     q.gv + i * q.slice_in, q.row_in, NULL, DX_GEMM_SET);
-    transform_gv(l, p->kernel, s, gx, first, tiles, &q);
+    dx_crew_do(p->crew, SLICES, multiply_gv, &b);
+    dx_crew_do(p->crew, (l->in + LINE - 1) / LINE, transform_gv, &b);
   }
   dx_arena_release(p->work, mark);
 }

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "comm/reduce.h"
 
-/* What one thread needs for its passes. */
+/* What one crew needs for its passes. */
 typedef struct {
   dx_arena arena;
   void *acts;
@@ -62,9 +62,11 @@ void dx_net_destroy(dx_net *n)
 
 const dx_params *dx_net_params(const dx_net *n) { return &n->params; }
 
-size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B)
+bool dx_net_shares(const dx_net *n) { return n->model->shares; }
+
+size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B, int crews)
 {
-  dx_arena a = {0};
+  dx_arena a = {.members = dx_team_members(n->team, crews)};
   void *const acts = calloc(1, n->model->acts_size);
 
   if (!acts) return 0;
@@ -75,9 +77,9 @@ size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B)
 
 int64_t dx_net_packed(const dx_net *n) { return n->model->packed(n->state); }
 
-dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
+dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B, int crews)
 {
-  const size_t need = dx_net_bytes(n, kind, B), packed = (size_t)dx_net_packed(n) * sizeof(float);
+  const size_t need = dx_net_bytes(n, kind, B, crews), packed = (size_t)dx_net_packed(n) * sizeof(float);
 
   if (need == 0) return DX_FAIL(INTERNAL, "no memory to measure a network");
   if (!n->packed) n->packed = dx_memory(packed);
@@ -85,10 +87,10 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B)
   for (int i = 0; i < n->team->threads; i++) {
     worker *const w = &n->worker[i];
 
-    if (w->arena.size < need) {
-      dx_arena_destroy(&w->arena);
-      DX_TRY(dx_arena_create(need, &w->arena));
-    }
+    if (i >= crews || w->arena.size < need) dx_arena_destroy(&w->arena);
+    if (i >= crews) continue;
+    if (!w->arena.base) DX_TRY(dx_arena_create(need, &w->arena));
+    w->arena.members = dx_team_members(n->team, crews);
     dx_arena_release(&w->arena, 0);
     n->model->place(n->state, B, kind, &w->arena, w->acts);
   }
@@ -114,10 +116,11 @@ void dx_net_load(dx_net *n, const float *w)
   }
 }
 
-static dx_pass pass_of(const dx_net *n, int thread, const dx_draw *draw, float *gw)
+static dx_pass pass_of(const dx_net *n, int crew, const dx_draw *draw, float *gw)
 {
   return (dx_pass){.kernel = &n->team->kernel, .w = n->w, .packed = n->packed, .gw = gw,
-                   .work = &n->worker[thread].arena, .draw = draw, .profile = n->profile ? &n->profile[thread] : NULL};
+                   .work = &n->worker[crew].arena, .crew = &n->team->crew[crew], .draw = draw,
+                   .profile = n->profile ? &n->profile[crew] : NULL};
 }
 
 static dx_profile_row whole(bool backward) { return (dx_profile_row){.kind = "pass", .backward = backward, .at = -1}; }
@@ -142,23 +145,23 @@ const dx_profile *dx_net_profile(dx_net *n)
   return sum;
 }
 
-void dx_net_forward(dx_net *n, int thread, int64_t B, const dx_draw *draw, const float *time, const int32_t *label,
+void dx_net_forward(dx_net *n, int crew, int64_t B, const dx_draw *draw, const float *time, const int32_t *label,
                     const float *x, float *y)
 {
-  const dx_pass p = pass_of(n, thread, draw, NULL);
+  const dx_pass p = pass_of(n, crew, draw, NULL);
   const dx_condition c = {.time = time, .label = label};
   const double begin = dx_profile_begin(p.profile);
 
-  n->model->forward(n->state, &p, B, x, &c, n->worker[thread].acts, y);
+  n->model->forward(n->state, &p, B, x, &c, n->worker[crew].acts, y);
   dx_profile_end(p.profile, whole(false), begin);
 }
 
-void dx_net_backward(dx_net *n, int thread, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx)
+void dx_net_backward(dx_net *n, int crew, int64_t B, const dx_draw *draw, float *gy, float *gw, float *gx)
 {
-  const dx_pass p = pass_of(n, thread, draw, gw);
+  const dx_pass p = pass_of(n, crew, draw, gw);
 
   const double begin = dx_profile_begin(p.profile);
 
-  n->model->backward(n->state, &p, B, n->worker[thread].acts, gy, gx);
+  n->model->backward(n->state, &p, B, n->worker[crew].acts, gy, gx);
   dx_profile_end(p.profile, whole(true), begin);
 }

@@ -45,7 +45,7 @@ static double time_forward(dx_problem *p)
   for (int64_t i = 0; !err && i < floats; i++) w[i] = (float)(i % 7 - 3) * 0.05f;
   for (int64_t i = 0; !err && i < g * p->dim; i++) x[i] = (float)(i % 5 - 2) * 0.5f;
   for (int64_t i = 0; !err && i < g; i++) t[i] = 1;
-  if (!err) err = dx_problem_predictor(p, w, g, &predict);
+  if (!err) err = dx_problem_predictor(p, w, g, DX_MANY_ITEMS, &predict);
   for (int k = 0; k < 20 && !err && (k < 2 || dx_clock() - start < 1); k++) {
     const double begin = dx_clock();
 
@@ -123,14 +123,14 @@ static void print_disk(const dx_problem *p, const char *folder, FILE *to)
                bytes / mib, (double)room / mib);
 }
 
-static void print_memory(const dx_trainer_plan *plan, int ranks, int threads, FILE *to)
+static void print_memory(const dx_trainer_plan *plan, int ranks, FILE *to)
 {
   fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks\n",
           (double)plan->bytes / mib, (double)plan->bytes / mib * ranks);
   fprintf(to, "  always          %.1f weights, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
           (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights; %d x %.1f activations, their gradients and scratch\n",
-          (double)plan->gradients / mib, (double)plan->packed / mib, threads, (double)plan->workspace / mib);
+          (double)plan->gradients / mib, (double)plan->packed / mib, plan->crews, (double)plan->workspace / mib);
   fprintf(to, "  in a checkpoint %.1f the file that is made, while what a step takes is given back\n",
           (double)plan->checkpoint / mib);
 }
@@ -149,8 +149,10 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   fprintf(to, "grains            %lld of %lld examples; %lld to %lld per worker\n", (long long)plan.grains,
           (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains);
   fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
-  print_memory(&plan, ranks, p->team->threads, to);
-  if (workers > plan.grains && s->train.steps > 0)
+  print_memory(&plan, ranks, to);
+  if (plan.crews < p->team->threads)
+    fprintf(to, "crews             %d of up to %d threads, which share a grain\n", plan.crews, dx_team_members(p->team, plan.crews));
+  else if (workers > plan.grains && s->train.steps > 0)
     dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
                (long long)workers, (long long)plan.grains, (long long)(workers - plan.grains));
 }

@@ -3,7 +3,6 @@
 #include "train/predict.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,7 +166,7 @@ static dx_error *read_rows(work *k, dx_h5 *f)
 
 /* --- computing -------------------------------------------------------------- */
 
-static void show_progress(work *k)
+static void show_progress(work *k, int crew)
 {
   int64_t done;
   char left[32];
@@ -175,26 +174,21 @@ static void show_progress(work *k)
   dx_watch_say("predicting");
 #pragma omp atomic capture
   done = ++k->done;
-  if (omp_get_thread_num()) return;
+  if (crew) return;
   const double part = (double)done / (double)(k->last - k->first);
   dx_log_progress(k->job->team->log, "predicting %3.0f%%  %s left", 100 * part,
                   dx_clock_words((dx_clock() - k->begin) * (1 / part - 1), left));
 }
 
-static void compute(work *k)
+/* One grain of this rank's. */
+static void compute(void *work_, int crew, int64_t grain)
 {
-#pragma omp parallel num_threads(k->job->team->threads)
-  {
-    dx_float_mode();
-#pragma omp for schedule(dynamic)
-    for (int64_t q = 0; q < k->last - k->first; q++) {
-      const int64_t i = q * k->grain;
+  work *const k = work_;
+  const int64_t i = grain * k->grain;
 
-      dx_net_forward(k->net, omp_get_thread_num(), k->grain, NULL, k->time + i, k->labels ? k->label + i : NULL, k->input + i * k->in,
-                   k->output + i * k->out);
-      show_progress(k);
-    }
-  }
+  dx_net_forward(k->net, crew, k->grain, NULL, k->time + i, k->labels ? k->label + i : NULL, k->input + i * k->in,
+                 k->output + i * k->out);
+  show_progress(k, crew);
 }
 
 /* Rows of all ranks, `one` values of `size` bytes each, to rank 0 in order; NULL elsewhere.  Collective */
@@ -272,11 +266,12 @@ static dx_error *run(work *k, dx_h5 *f, const float *w)
   k->in = dx_shape_dim(s);
   k->out = s.h * s.w * k->job->model.out_channels;
   err = take_memory(k);
-  if (!err) err = dx_net_reserve(k->net, DX_PASS_INFER, k->grain);
+  const int crews = dx_team_crews(k->job->team, k->last - k->first, dx_net_shares(k->net));
+  if (!err) err = dx_net_reserve(k->net, DX_PASS_INFER, k->grain, crews);
   if (!err) err = read_rows(k, f);
   DX_TRY(dx_comm_agree(c, err));
   dx_net_load(k->net, w);
-  compute(k);
+  dx_team_each(k->job->team, crews, k->last - k->first, compute, k);
   err = gather(k, k->output, k->out, sizeof(float), &y);
   if (!err) err = gather(k, k->t, 1, sizeof(double), &t);
   if (!err) err = dx_comm_agree(c, dx_comm_rank(c) == 0 ? write_file(k, y, t) : NULL);

@@ -105,11 +105,11 @@ const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
 
 /* What a perfect network would say, its best variance beside it where that is learned. */
-static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
+static void predict_exact(void *ctx, int crew, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
                           const float *xt, float *out)
 {
   const dx_problem *const p = ctx;
-  float *const target = p->room + thread * 2 * p->room_rows * p->dim, *const var = target + n * p->dim;
+  float *const target = p->room + crew * 2 * p->room_rows * p->dim, *const var = target + n * p->dim;
 
   (void)label;
   if (dx_objective_width(&p->objective) == 1) {
@@ -123,18 +123,18 @@ static void predict_exact(void *ctx, int thread, int64_t n, const int32_t *t, co
   dx_objective_join(&p->objective, n, t, target, var, out);
 }
 
-static void predict_net(void *ctx, int thread, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
+static void predict_net(void *ctx, int crew, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,
                         const float *xt, float *out)
 {
   const dx_problem *const p = ctx;
-  float *const x = p->room ? p->room + thread * 2 * p->room_rows * p->dim : NULL;
+  float *const x = p->room ? p->room + crew * 2 * p->room_rows * p->dim : NULL;
   const int64_t D = p->dim;
   float time[n];
 
   for (int64_t i = 0; i < n; i++)
     time[i] = dx_objective_input(&p->objective, t[i], level ? level[i] : dx_objective_level(&p->objective, t[i]), xt + i * D,
                                  x ? x + i * D : NULL);
-  dx_net_forward(p->net, thread, n, NULL, time, label, x ? x : xt, out);
+  dx_net_forward(p->net, crew, n, NULL, time, label, x ? x : xt, out);
 }
 
 static dx_error *reserve_room(dx_problem *p, int64_t B)
@@ -146,12 +146,13 @@ static dx_error *reserve_room(dx_problem *p, int64_t B)
   return p->room ? NULL : DX_FAIL(INTERNAL, "no memory for predictions");
 }
 
-dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, dx_predictor *out)
+dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, int64_t items, dx_predictor *out)
 {
   DX_TRY(reserve_room(p, B));
-  *out = (dx_predictor){.predict = p->exact ? predict_exact : predict_net, .ctx = p};
+  *out = (dx_predictor){.predict = p->exact ? predict_exact : predict_net, .ctx = p,
+                        .crews = dx_team_crews(p->team, items, p->net && dx_net_shares(p->net))};
   if (p->exact) return NULL;
-  DX_TRY(dx_net_reserve(p->net, DX_PASS_INFER, B));
+  DX_TRY(dx_net_reserve(p->net, DX_PASS_INFER, B, out->crews));
   dx_net_load(p->net, w);
   return NULL;
 }

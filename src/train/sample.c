@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train/sample.c - see sample.h. A grain of samples goes from noise to data on one thread. */
+/* train/sample.c - see sample.h. A grain of samples goes from noise to data on one thread, or on a crew of them. */
 #include "train/sample.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +18,7 @@ const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples; end (0): after the last step alone, never (-1)",
             .words = "end=0|never=-1", .role = DX_FREE),
   DX_OPTION(dx_sample_config, count, "1000", 1, 1e9, "samples drawn", .role = DX_FREE),
-  DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread draws at a time",
+  DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread, or one crew (run.crew), draws at a time",
             .role = DX_FREE),
   DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)",
             .role = DX_FREE),
@@ -39,12 +38,12 @@ typedef struct {
   dx_predictor predictor;
   int64_t count, grain, grains, first, last; /* grains of the job; of this rank */
   dx_visit *plan;
-  int64_t steps;                             /* visits of the plan */
+  int64_t steps, from, to;                   /* visits of the plan; those of this round */
   int64_t snapshots, *shot;                  /* places in the plan before which x_t is kept */
   float *x;                                  /* (this rank's samples, D) */
   float *memory;                             /* the same of a sampler that remembers, else NULL */
   float *shots;                              /* (snapshots, this rank's samples, D) */
-  float **buffer;                            /* (threads) of x0hat (grain, width D), z, log variances */
+  float **buffer;                            /* (threads: those of crews are used) of x0hat (grain, width D), z, log variances */
   double begin;
 } drawing;
 
@@ -78,11 +77,12 @@ static int32_t class_of(const drawing *d, int64_t i)
   return d->problem->info->classes ? (int32_t)(i % d->problem->info->classes) : 0;
 }
 
-/* Grain q on its way: places [from, to) of the plan. */
-static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
+/* Grain number `item` of this rank on its way: places [from, to) of the plan. */
+static void advance(void *drawing_, int crew, int64_t item)
 {
-  const int64_t g = d->grain, D = d->problem->dim, local = (q - d->first) * g;
-  float *const x = d->x + local * D, *const x0hat = d->buffer[thread];
+  drawing *const d = drawing_;
+  const int64_t g = d->grain, D = d->problem->dim, local = item * g, q = d->first + item, from = d->from, to = d->to;
+  float *const x = d->x + local * D, *const x0hat = d->buffer[crew];
   float *const z = x0hat + dx_objective_width(&d->objective) * g * D, *const log_var = z + g * D;
   const bool learned = d->objective.reverse->line && d->problem->spec->sampler->uses_variance;
   const int64_t classes = d->problem->info->classes;
@@ -100,7 +100,7 @@ static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
       t[i] = (int32_t)v->t;
       level[i] = v->level;
     }
-    d->predictor.predict(d->predictor.ctx, thread, g, t, level, classes ? label : NULL, x, x0hat);
+    d->predictor.predict(d->predictor.ctx, crew, g, t, level, classes ? label : NULL, x, x0hat);
     if (learned) dx_objective_log_var(&d->objective, g, t, x0hat, log_var);
     dx_objective_x0(&d->objective, g, t, level, x, x0hat, x0hat);
     if (v->draw) draw_normals(d, q, v->draw, z);
@@ -110,6 +110,7 @@ static void advance(drawing *d, int thread, int64_t q, int64_t from, int64_t to)
   }
   for (int64_t s = 0; s < d->snapshots && to == d->steps; s++)
     if (d->shot[s] == to) keep(d, s, local, x);
+  dx_watch_say("sampling"); /* a round of many samples may take longer than run.stall_limit */
 }
 
 static void show_progress(const drawing *d, int64_t done)
@@ -133,15 +134,9 @@ static dx_error *draw_all(drawing *d, bool (*stopping)(void *ctx), void *ctx)
     dx_watch_say("sampling");
     if (dx_comm_max_i64(team->comm, stopping && stopping(ctx)))
       return DX_FAIL(STOPPED, "stopped while samples were drawn");
-#pragma omp parallel num_threads(team->threads)
-    {
-      dx_float_mode();
-#pragma omp for schedule(dynamic)
-      for (int64_t q = d->first; q < d->last; q++) {
-        advance(d, omp_get_thread_num(), q, from, to);
-        dx_watch_say("sampling"); /* a round of many samples may take longer than run.stall_limit */
-      }
-    }
+    d->from = from;
+    d->to = to;
+    dx_team_each(team, d->predictor.crews, d->last - d->first, advance, d);
     show_progress(d, to);
   }
   return NULL;
@@ -183,7 +178,7 @@ static dx_error *create(drawing *d, dx_problem *p, const float *w)
       return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
   sampler->plan(p->spec->sampler_config, &p->process, d->plan);
   for (int64_t i = 0; i < K; i++) d->shot[i] = d->steps - steps_left(d->steps, K, i);
-  return dx_problem_predictor(p, w, c->grain, &d->predictor);
+  return dx_problem_predictor(p, w, c->grain, d->last - d->first, &d->predictor);
 }
 
 static void destroy(drawing *d)

@@ -4,6 +4,7 @@
 #define DX_TRAIN_SPEC_H
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/crew.h"
 #include "base/log.h"
 #include "base/option.h"
 #include "comm/comm.h"
@@ -65,6 +66,7 @@ extern const dx_option dx_sample_options[];
 /* run.* */
 typedef struct {
   int64_t threads;          /* 0: as many as the rank may use */
+  int64_t crew;             /* threads that share a grain; 0: one, or more where grains are few */
   char kernels[16];         /* "auto" | a kernel set */
   double time_limit;        /* seconds; 0: none */
   double stall_limit;       /* seconds; 0: none */
@@ -110,6 +112,8 @@ typedef struct {
   dx_logger *log;
   dx_kernels kernel;
   int threads;
+  dx_crew *crew;                  /* (threads) */
+  int64_t crew_size;              /* wanted; 0: any */
   char kernels[64];               /* "avx512+zen3": ours and BLIS's, the same on all ranks */
   int64_t *first_worker;          /* (ranks + 1): a rank's workers are its threads */
 } dx_team;
@@ -120,4 +124,12 @@ dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *ru
 void dx_team_part(dx_team *t); /* Local */
 /* Grains [*first, *last) of count that a rank computes: contiguous, by its threads' share.  Local */
 void dx_team_share(const dx_team *t, int64_t count, int rank, int64_t *first, int64_t *last);
+/* How many crews this rank's threads form for so many items (grains) of work: one of each thread, or, where there are
+   fewer items than threads and one may be shared, fewer and larger ones, so that all threads work.  Local */
+enum { DX_MANY_ITEMS = INT32_MAX };
+int dx_team_crews(const dx_team *t, int64_t items, bool shares);
+int dx_team_members(const dx_team *t, int crews); /* of the largest of so many crews */
+/* All items, by so many crews at once: work(ctx, crew, item), called by the leader of team->crew[crew], whose members
+   help in what is handed to it.  Local */
+void dx_team_each(const dx_team *t, int crews, int64_t items, void (*work)(void *ctx, int crew, int64_t item), void *ctx);
 #endif

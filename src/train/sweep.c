@@ -2,7 +2,6 @@
 /* train/sweep.c - see sweep.h. */
 #include "train/sweep.h"
 
-#include <omp.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -241,11 +240,11 @@ static void add_draw(int64_t r, const dx_answer *a, dx_answer *out)
 }
 
 /* A draw of noise for a block of examples x0, each at its t, and what is predicted of it. */
-static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places *at, dx_answer *out)
+static void compute_draw(const dx_sweep *s, int crew, int64_t r, const places *at, dx_answer *out)
 {
   const dx_objective *const o = &s->objective;
   const int64_t g = s->grain, D = o->dim, n = g * D;
-  float *const eps = s->buffer[thread], *const xt = eps + n, *const x0hat = xt + n;
+  float *const eps = s->buffer[crew], *const xt = eps + n, *const x0hat = xt + n;
   float *const log_var = o->reverse->line ? x0hat + 2 * n : NULL;
 
   make_noise(s, r, at->time, at->row, at->one_t, eps);
@@ -254,7 +253,7 @@ static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places 
 
     dx_objective_noise(o, 1, &level, at->x0 + i * D, eps + i * D, xt + i * D);
   }
-  s->predictor.predict(s->predictor.ctx, thread, g, at->time, NULL, at->label, xt, x0hat);
+  s->predictor.predict(s->predictor.ctx, crew, g, at->time, NULL, at->label, xt, x0hat);
   for (int64_t i = 0; s->estimating && i < g; i++) out[i].eps_sq = noise_square(o, at->time[i], xt + i * D, x0hat + i * D, eps);
   if (log_var) dx_objective_log_var(&s->bound, g, at->t, x0hat, log_var);
   dx_objective_x0(o, g, at->time, NULL, xt, x0hat, x0hat);
@@ -266,19 +265,26 @@ static void compute_draw(const dx_sweep *s, int thread, int64_t r, const places 
   }
 }
 
+/* This rank's part of a chunk: items from `first` on. */
+typedef struct { dx_sweep *s; int64_t first, row; } part;
+
 /* One item: a block of examples, each at its t of the stratum. */
-static void compute_item(const dx_sweep *s, int thread, int64_t item, int64_t first_block, int64_t my_row, dx_answer *out)
+static void compute_item(void *part_, int crew, int64_t at_)
 {
-  const int64_t g = s->grain, block = item / s->strata, k = item % s->strata, from = (block - first_block) * g;
+  const part *const q = part_;
+  const dx_sweep *const s = q->s;
+  const int64_t item = q->first + at_, g = s->grain, k = item % s->strata, from = (item / s->strata - q->first / s->strata) * g;
+  dx_answer *const out = s->mine + at_ * g;
   int32_t t[g], time[g];
   uint32_t row[g];
   double weight[g];
   const places at = {.t = t, .time = time, .row = row, .weight = weight, .label = s->label ? s->label + from : NULL,
                      .x0 = s->x0 + from * s->objective.dim, .one_t = s->first[k + 1] - s->first[k] == 1};
 
-  draw_times(s, k, s->index + my_row + from, t, weight, row);
+  draw_times(s, k, s->index + q->row + from, t, weight, row);
   for (int64_t i = 0; i < g; i++) time[i] = s->time ? (int32_t)s->time[t[i] - 1] : t[i];
-  for (int64_t r = 0; r < s->draws; r++) compute_draw(s, thread, r, &at, out);
+  for (int64_t r = 0; r < s->draws; r++) compute_draw(s, crew, r, &at, out);
+  dx_watch_say("evaluation");
 }
 
 /* Items [from, to): computed by all, the answers in order on rank 0 (s->all).  Collective */
@@ -290,16 +296,7 @@ static dx_error *compute_chunk(dx_sweep *s, int64_t from, int64_t to)
 
   DX_TRY(fetch_blocks(s, from, to));
   part_of(s, from, to, me, &a, &b);
-#pragma omp parallel num_threads(team->threads)
-  {
-    dx_float_mode();
-#pragma omp for schedule(dynamic)
-    for (int64_t item = a; item < b; item++) {
-      compute_item(s, omp_get_thread_num(), item, a / s->strata, s->first_row[me],
-                   s->mine + (item - a) * s->grain);
-      dx_watch_say("evaluation");
-    }
-  }
+  dx_team_each(team, s->predictor.crews, b - a, compute_item, &(part){s, a, s->first_row[me]});
   for (int r = 0; r < dx_comm_size(team->comm); r++) {
     int64_t first, last;
 

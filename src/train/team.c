@@ -86,6 +86,7 @@ static dx_error *count_workers(dx_team *t)
 void dx_team_part(dx_team *t)
 {
   free(t->first_worker);
+  free(t->crew);
   *t = (dx_team){0};
 }
 
@@ -97,12 +98,80 @@ void dx_team_share(const dx_team *t, int64_t count, int rank, int64_t *first, in
   *last = dx_share_first(count, workers, t->first_worker[rank + 1]);
 }
 
+int dx_team_members(const dx_team *t, int crews) { return (t->threads + crews - 1) / crews; }
+
+/* Rounds of items x the time of one, which falls with the members of a crew, but less than it should: the jobs of an
+   item are not all alike. */
+static double time_of(const dx_team *t, int64_t items, int crews)
+{
+  const double members = t->threads / crews;
+
+  return (double)((items + crews - 1) / crews) * (0.05 + 0.95 / members);
+}
+
+int dx_team_crews(const dx_team *t, int64_t items, bool shares)
+{
+  int best = t->threads;
+
+  if (!shares || items == 0) return best;
+  if (t->crew_size) return t->threads / (int)t->crew_size > 1 ? t->threads / (int)t->crew_size : 1;
+  for (int crews = t->threads < items ? t->threads : (int)items; crews > 0; crews--)
+    if (time_of(t, items, crews) < time_of(t, items, best)) best = crews;
+  return best;
+}
+
+/* What the threads of dx_team_each share. */
+typedef struct {
+  const dx_team *team;
+  int crews;
+  int64_t items;
+  atomic_llong next;
+  void (*work)(void *ctx, int crew, int64_t item);
+  void *ctx;
+} all_items;
+
+/* The first items are the crews' own, so that one item each means the same memory for the same thread every time. */
+static void lead(all_items *q, int crew, int crews)
+{
+  for (int64_t item = crew; item < q->items; item = crews + atomic_fetch_add(&q->next, 1)) q->work(q->ctx, crew, item);
+  dx_crew_dismiss(&q->team->crew[crew]);
+}
+
+/* OpenMP may give fewer threads than it was asked for. */
+static void join(all_items *q, int thread, int threads)
+{
+  const int crews = threads < q->crews ? threads : q->crews;
+  int crew = 0;
+
+  while (dx_share_first(threads, crews, crew + 1) <= thread) crew++;
+  const int first = (int)dx_share_first(threads, crews, crew), end = (int)dx_share_first(threads, crews, crew + 1);
+  dx_crew *const c = &q->team->crew[crew];
+  dx_float_mode();
+  if (thread > first) {
+    dx_crew_help(c, thread - first);
+    return;
+  }
+  c->members = end - first;
+  lead(q, crew, crews);
+}
+
+void dx_team_each(const dx_team *t, int crews, int64_t items, void (*work)(void *ctx, int crew, int64_t item), void *ctx)
+{
+  all_items q = {.team = t, .crews = crews, .items = items, .work = work, .ctx = ctx};
+
+  for (int i = 0; i < crews; i++) dx_crew_ready(&t->crew[i]);
+#pragma omp parallel num_threads(t->threads)
+  join(&q, omp_get_thread_num(), omp_get_num_threads());
+}
+
 dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *run, dx_team *out)
 {
   char cpu[128];
   const char *set = run->kernels, *pin = run->kernels;
 
-  *out = (dx_team){.comm = c, .log = log, .threads = count_threads(c, run->threads)};
+  *out = (dx_team){.comm = c, .log = log, .threads = count_threads(c, run->threads), .crew_size = run->crew};
+  out->crew = calloc((size_t)out->threads, sizeof *out->crew);
+  DX_TRY(dx_comm_agree(c, out->crew ? NULL : DX_FAIL(INTERNAL, "no memory for a team of threads")));
   dx_cpu_describe(cpu, sizeof cpu);
   if (!strcmp(run->kernels, "auto")) {
     set = best_common(c);

@@ -14,7 +14,7 @@
 #include "comm/reduce.h"
 #include "train/optimizer.h"
 
-/* What one thread works on: one grain at a time. */
+/* What one crew works on: one grain at a time. */
 typedef struct {
   float *eps, *xt;                /* (grain, D) */
   float *out, *gout;              /* (grain, width D) */
@@ -49,7 +49,8 @@ struct dx_trainer {
   float *x0;                      /* (this rank's examples, D) of the current step */
   const int32_t *label;           /* (this rank's examples), the fetch's; NULL without labels */
   int32_t *t;                     /* (this rank's examples) */
-  worker *worker;                 /* (threads) */
+  int crews;                      /* of this rank's threads */
+  worker *worker;                 /* (crews) */
   note *note, *all_notes;         /* (NOTES_MOST x examples) here; of all ranks on rank 0 */
   int64_t noted;                  /* steps in note */
   told *told;                     /* (batch) of one step, all ranks' */
@@ -102,7 +103,7 @@ static dx_error *create_state(dx_trainer *t)
 
 static dx_error *create_buffers(dx_trainer *t)
 {
-  const int ranks = dx_comm_size(comm_of(t)), threads = t->problem->team->threads;
+  const int ranks = dx_comm_size(comm_of(t));
   const int64_t n = examples(t), D = t->problem->dim, one = t->config->grain * D;
   const int64_t width = dx_objective_width(&t->problem->objective);
   const int64_t blocks = dx_blocks(t->state.floats);
@@ -111,7 +112,7 @@ static dx_error *create_buffers(dx_trainer *t)
   t->index = calloc((size_t)t->config->batch, sizeof *t->index);
   t->x0 = floats(n * D);
   t->t = calloc((size_t)n + 1, sizeof *t->t);
-  t->worker = calloc((size_t)threads, sizeof *t->worker);
+  t->worker = calloc((size_t)t->crews, sizeof *t->worker);
   t->note = calloc((size_t)(NOTES_MOST * n) + 1, sizeof *t->note);
   t->all_notes = calloc((size_t)notes + 1, sizeof *t->all_notes);
   t->told = calloc((size_t)t->config->batch, sizeof *t->told);
@@ -122,7 +123,7 @@ static dx_error *create_buffers(dx_trainer *t)
   if (!t->index || !t->x0 || !t->t || !t->worker || !t->note || !t->all_notes || !t->told || !t->sums ||
       !t->tree || !t->counts || !t->offsets)
     return no_memory();
-  for (int i = 0; i < threads; i++) {
+  for (int i = 0; i < t->crews; i++) {
     worker *const w = &t->worker[i];
 
     if (!(w->memory = floats(2 * (1 + width) * one + D))) return no_memory();
@@ -144,7 +145,7 @@ void dx_trainer_rest(dx_trainer *t)
 dx_error *dx_trainer_reload(dx_trainer *t)
 {
   if (!t->problem->net) return NULL;
-  DX_TRY(dx_net_reserve(t->problem->net, DX_PASS_TRAIN, t->config->grain));
+  DX_TRY(dx_net_reserve(t->problem->net, DX_PASS_TRAIN, t->config->grain, t->crews));
   dx_net_load(t->problem->net, t->state.w);
   return NULL;
 }
@@ -173,8 +174,9 @@ dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
   for (int r = 0; r <= ranks; r++) t->first_row[r] = first[r] * t->config->grain;
   t->first = first[dx_comm_rank(c)];
   t->last = first[dx_comm_rank(c) + 1];
+  t->crews = dx_team_crews(p->team, t->last - t->first, p->net && dx_net_shares(p->net));
   const dx_reduce_plan plan = {.leaves = t->grains, .floats = dx_problem_floats(p),
-                               .threads = p->team->threads, .first_rank_leaf = first};
+                               .folders = t->crews, .threads = p->team->threads, .first_rank_leaf = first};
   DX_TRY_GOTO(err, out, dx_reduce_create(c, &plan, p->team->kernel.add, &t->reduce));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create_local(t)));
   DX_TRY_GOTO(err, out, dx_fetch_create(p->data, DX_TRAIN, t->config->batch, &t->fetch));
@@ -191,7 +193,7 @@ void dx_trainer_destroy(dx_trainer *t)
   if (!t) return;
   dx_fetch_destroy(t->fetch);
   dx_reduce_destroy(t->reduce);
-  for (int i = 0; t->worker && i < t->problem->team->threads; i++) free(t->worker[i].memory);
+  for (int i = 0; t->worker && i < t->crews; i++) free(t->worker[i].memory);
   free(t->worker);
   free(t->state.w);
   free(t->state.moment1);
@@ -309,10 +311,10 @@ static int32_t draw_level(const dx_trainer *t, const dx_lot *lot, int64_t place,
 }
 
 /* One grain: rows [i, i + g) of this rank's examples; its gradient into gw. */
-static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
+static void compute_grain(dx_trainer *t, int crew, int64_t leaf, float *gw)
 {
   const dx_problem *const p = t->problem;
-  worker *const w = &t->worker[thread];
+  worker *const w = &t->worker[crew];
   const int64_t g = t->config->grain, place = leaf * g, i = (leaf - t->first) * g;
   const float *const x0 = t->x0 + i * p->dim;
   int32_t *const ts = t->t + i;
@@ -335,9 +337,9 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   for (int64_t k = 0; k < g; k++)
     time[k] = dx_objective_input(&p->objective, ts[k], level[k], w->xt + k * p->dim, w->xt + k * p->dim);
   const dx_draw draw = {.seed = p->spec->seed, .step = (uint64_t)t->state.step, .place = index};
-  dx_net_forward(p->net, thread, g, &draw, time, t->label ? t->label + i : NULL, w->xt, w->out);
+  dx_net_forward(p->net, crew, g, &draw, time, t->label ? t->label + i : NULL, w->xt, w->out);
   dx_objective_loss(&p->objective, g, ts, level, x0, w->eps, w->out, weight, terms, w->gout, w->room);
-  dx_net_backward(p->net, thread, g, &draw, w->gout, gw, NULL);
+  dx_net_backward(p->net, crew, g, &draw, w->gout, gw, NULL);
   note *const notes = t->note + t->noted * examples(t) + i;
   for (int64_t k = 0; k < g; k++) {
     t->told[place + k] = (told){.loss = terms[k].loss, .t = ts[k]};
@@ -345,25 +347,17 @@ static void compute_grain(dx_trainer *t, int thread, int64_t leaf, float *gw)
   }
 }
 
-/* A part of the grains for every thread that was asked for; OpenMP may give fewer, and then one
-   thread does several parts. */
-static void compute_grains(dx_trainer *t)
+/* A crew's part of the grains. OpenMP may give fewer threads than were asked for, and then one crew does several parts:
+   so the memory is that of the part. */
+static void compute_part(void *trainer, int crew, int64_t part)
 {
-  const int parts = t->problem->team->threads;
+  dx_trainer *const t = trainer;
+  int64_t first, last;
 
-#pragma omp parallel num_threads(parts)
-  {
-    dx_float_mode();
-#pragma omp for schedule(static, 1)
-    for (int part = 0; part < parts; part++) {
-      int64_t first, last;
-
-      dx_reduce_range(t->reduce, part, &first, &last);
-      for (int64_t leaf = first; leaf < last; leaf++) {
-        compute_grain(t, part, leaf, dx_reduce_leaf(t->reduce, part));
-        dx_reduce_done(t->reduce, part, leaf);
-      }
-    }
+  dx_reduce_range(t->reduce, (int)part, &first, &last);
+  for (int64_t leaf = first; leaf < last; leaf++) {
+    compute_grain(t, crew, leaf, dx_reduce_leaf(t->reduce, (int)part));
+    dx_reduce_done(t->reduce, (int)part, leaf);
   }
 }
 
@@ -469,7 +463,7 @@ dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
   DX_TRY(take_rows(t));
   const double taken = dx_clock();
   dx_watch_say("gradients");
-  compute_grains(t);
+  dx_team_each(t->problem->team, t->crews, t->crews, compute_part, t);
   mine = check_losses(t);
   const double computed = dx_clock();
   dx_watch_say("sum of gradients");
@@ -538,15 +532,15 @@ void dx_trainer_weights(dx_trainer *t, int place, float *out)
 }
 
 /* Gradient buffers and received pieces of rank 0, which has the largest shares. */
-static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int threads, int *pieces)
+static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int threads, int crews, int *pieces)
 {
   const int64_t workers = (int64_t)ranks * threads, mine = dx_share_first(grains, workers, threads), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
   int64_t buffers = 0, theirs = 0;
   dx_node nodes[DX_TREE_PIECES];
 
   *pieces = 0;
-  for (int t = 0; t < threads; t++)
-    buffers += dx_reduce_buffers(grains, dx_share_first(mine, threads, t), dx_share_first(mine, threads, t + 1));
+  for (int t = 0; t < crews; t++)
+    buffers += dx_reduce_buffers(grains, dx_share_first(mine, crews, t), dx_share_first(mine, crews, t + 1));
   for (int r = 0; r < ranks; r++) {
     const int n = dx_tree_cover(grains, dx_share_first(grains, workers, (int64_t)r * threads),
                                 dx_share_first(grains, workers, (int64_t)(r + 1) * threads), nodes);
@@ -560,23 +554,23 @@ static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int thre
 dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
 {
   const dx_train_config *const c = &p->spec->train;
-  const int threads = p->team->threads;
+  const int threads = p->team->threads, crews = dx_team_crews(p->team, dx_share_first(c->batch / c->grain, (int64_t)ranks * threads, threads), p->net && dx_net_shares(p->net));
   const int64_t workers = (int64_t)ranks * threads, grains = c->batch / c->grain, one = c->grain * p->dim;
   const int64_t floats = dx_problem_floats(p), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
   const int64_t examples = dx_share_first(grains, workers, threads) * c->grain;
-  dx_trainer_plan plan = {.grains = grains, .most_grains = (grains + workers - 1) / workers,
+  dx_trainer_plan plan = {.grains = grains, .crews = crews, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
 
   plan.state = 4 * (2 * floats + (2 + dx_averages(c)) * (slice < floats ? slice : floats));
-  plan.gradients = 4 * reduce_floats(floats, grains, ranks, threads, &plan.pieces);
+  plan.gradients = 4 * reduce_floats(floats, grains, ranks, threads, crews, &plan.pieces);
   plan.packed = p->net ? 4 * dx_net_packed(p->net) : 0;
-  plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain) : 0;
+  plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain, crews) : 0;
   plan.examples = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
-                  4 * (examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * threads) +
+                  4 * (examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * crews) +
                   (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
                   (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
   plan.checkpoint = 4 * (3 + dx_averages(c) + (ranks > 1)) * floats;
-  const int64_t step = plan.gradients + plan.packed + plan.workspace * threads;
+  const int64_t step = plan.gradients + plan.packed + plan.workspace * crews;
   plan.bytes = plan.state + plan.examples + (step > plan.checkpoint ? step : plan.checkpoint);
   return plan;
 }

@@ -63,9 +63,10 @@ void dx_trainer_restart_averages(dx_trainer *t);
 /* What a run would take on so many ranks, each with this rank's threads: for --dry-run.  Local */
 typedef struct {
   int64_t grains, most_grains, least_grains; /* of a step; of one worker */
+  int crews;                                 /* that rank 0's threads form */
   int pieces;                                /* subtree sums that a rank sends, at most */
   /* Bytes of the largest rank: all, at the worst time; weights, a copy for evaluations, moments and averages; sums of
-     gradients; packed weights; activations and scratch of one thread; data and samples; what a checkpoint takes while packed
+     gradients; packed weights; activations and scratch of one crew; data and samples; what a checkpoint takes while packed
      weights and workspaces are given back */
   int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
 } dx_trainer_plan;
