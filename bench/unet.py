@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 
-from measure import experiments, here, installed, no_extras, one_rank, run, sampling_seconds, training_seconds
+from measure import experiments, here, installed, mpiexec, no_extras, run, sampling_seconds, training_seconds
 
 networks = {
     'ddpm': (16, ['model.channels=128', 'model.multipliers=[1,2,2,2]', 'model.blocks=2', 'model.dropout=0.1']),
@@ -21,15 +21,27 @@ common = ['data.size=32', 'data.train=512', 'data.test=0', 'data.flip=false', 'm
 modes = ('eager', 'channels-last', 'compile', 'bf16')
 
 
-def diffx(network, more, threads, steps):
+# How diffx does the work: ranks, and settings. All of them give the same bits.
+ways = {'diffx': (1, []), 'diffx, recompute': (1, ['model.recompute=true']), 'diffx, crew of all': (1, ['run.crew={threads}']),
+        'diffx, ranks of 1 thread': (0, [])}
+# What is wanted of the ratios, in training, forward and memory, of a network: of the best PyTorch in float32, and of bf16.
+wanted = {'ddpm': {'training': 2.0, 'forward': 2.0, 'memory': 1.0, 'bf16': 1.2, 'recompute': (1.4, 0.5), 'ranks': 0.97},
+          'small': {'training': 2.5}}
+
+
+def diffx(network, way, more, threads, steps):
     """Images/s of training and of forward passes, peak MiB of training."""
     batch, settings = networks[network]
+    ranks, own = ways[way]
+    each = threads if ranks else 1
+    command = mpiexec + ['--bind-to', 'none', '-n', str(ranks or threads), './diffx']
+    settings = settings + [key.format(threads=threads) for key in own] + more
     with tempfile.TemporaryDirectory() as folder:
-        _, _, peak = run(one_rank + [os.path.join(experiments, 'shapes.yaml'), f'output={folder}/run', f'train.batch={batch}',
-                                     f'train.steps={steps + 2}', f'run.threads={threads}'] + common + settings + more)
+        _, _, peak = run(command + [os.path.join(experiments, 'shapes.yaml'), f'output={folder}/run', f'train.batch={batch}',
+                                    f'train.steps={steps + 2}', f'run.threads={each}'] + common + settings)
         seconds, _ = training_seconds(f'{folder}/run/metrics.h5')
-        text, _, _ = run(one_rank + ['sample', f'{folder}/run', f'run.threads={threads}', f'sample.count={batch}',
-                                     'sample.grain=8', 'sample.sampler=ddim', 'sample.steps=10'])
+        text, _, _ = run(command + ['sample', f'{folder}/run', f'run.threads={each}', f'sample.count={batch}',
+                                    'sample.grain=8', 'sample.sampler=ddim', 'sample.steps=10'])
     return batch / statistics.median(seconds), 10 * batch / sampling_seconds(text), peak
 
 
@@ -49,6 +61,30 @@ def show(name, row, beside=None):
     print(f'{name:24}{row[0]:9.2f} img/s{row[1]:10.2f} img/s{row[2]:8.0f} MiB{ratio}', flush=True)
 
 
+def say(what, reached, aim, most=False):
+    good = reached <= aim if most else reached >= aim
+    print(f'  {what:52}{reached:6.2f}   wanted {"<=" if most else ">="} {aim:.2f}   {"reached" if good else "missed"}', flush=True)
+
+
+def judge(network, rows):
+    """What was reached of what is wanted; the peer is the best of PyTorch's modes in float32."""
+    aims, ours = wanted[network], rows['diffx']
+    float32 = [rows[mode] for mode in modes if mode in rows and mode != 'bf16']
+    if float32:
+        peer = best(float32)
+        for i, what in enumerate(('training', 'forward', 'memory')):
+            if what in aims:
+                say(f'{what}, beside the best in float32', ours[i] / peer[i], aims[what], most=what == 'memory')
+        if 'recompute' in aims:
+            again = rows['diffx, recompute']
+            say('recomputing, training', again[0] / peer[0], aims['recompute'][0])
+            say('recomputing, memory', again[2] / peer[2], aims['recompute'][1], most=True)
+    if 'bf16' in rows and 'bf16' in aims:
+        say('training, beside bf16', ours[0] / rows['bf16'][0], aims['bf16'])
+    if 'ranks' in aims:
+        say('ranks of one thread beside one rank', rows['diffx, ranks of 1 thread'][0] / ours[0], aims['ranks'])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--network', choices=networks, action='append', help='default: all')
@@ -61,18 +97,22 @@ def main():
     have_torch = installed('torch', 'diffusers')
 
     for network in args.network or networks:
-        wanted = (args.mode or modes) if have_torch else ()
-        ours, theirs = [], {mode: [] for mode in wanted}
+        modes_here = (args.mode or modes) if have_torch else ()
+        ways_here = list(ways) if network == 'ddpm' else ['diffx']
+        rows = {name: [] for name in ways_here + list(modes_here)}
         for _ in range(args.repeats):
-            ours.append(diffx(network, args.settings, args.threads, args.steps))
-            for mode in wanted:
-                theirs[mode].append(torch(network, mode, args.threads, args.steps))
-        a = best(ours)
+            for way in ways_here:
+                rows[way].append(diffx(network, way, args.settings, args.threads, args.steps))
+            for mode in modes_here:
+                rows[mode].append(torch(network, mode, args.threads, args.steps))
+        rows = {name: best(several) for name, several in rows.items()}
         print(f'{network + ", batch " + str(networks[network][0]):24}{"training":>15}{"forward":>16}{"peak":>12}'
               f'{"training":>10}{"forward":>9}{"memory":>9}')
-        show('diffx', a)
-        for mode in wanted:
-            show(f'PyTorch {mode}', best(theirs[mode]), a)
+        for way in ways_here:
+            show(way, rows[way])
+        for mode in modes_here:
+            show(f'PyTorch {mode}', rows[mode], rows['diffx'])
+        judge(network, rows)
     if not have_torch:
         print('PyTorch or diffusers is not installed: no ratios')
 

@@ -36,6 +36,6 @@ void dx_profile_end(dx_profile *p, dx_profile_row call, double begin)
 {
   if (!p) return;
   call.calls = 1;
-  call.seconds = dx_clock() - begin;
+  call.seconds = (dx_clock() - begin) * (p->members > 1 ? p->members : 1);
   dx_profile_add(p, &call);
 }

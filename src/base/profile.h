@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base/profile.h - where the time of a thread's passes goes: one row for each layer and direction.
-   Belongs to one thread. All Local. */
+   Belongs to one thread, or to the leader of a crew. All Local. */
 #ifndef DX_BASE_PROFILE_H
 #define DX_BASE_PROFILE_H
 #include <stdbool.h>
@@ -20,6 +20,7 @@ typedef struct {
 enum { DX_PROFILE_ROOM = 1024 };
 
 typedef struct {
+  int members;    /* of the crew whose leader's time is taken, and counts so many times; 0: one */
   int rows, lost; /* lost: calls for which there was no row left */
   dx_profile_row row[DX_PROFILE_ROOM];
 } dx_profile;

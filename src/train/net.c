@@ -118,6 +118,7 @@ void dx_net_load(dx_net *n, const float *w)
 
 static dx_pass pass_of(const dx_net *n, int crew, const dx_draw *draw, float *gw)
 {
+  if (n->profile) n->profile[crew].members = dx_crew_size(&n->team->crew[crew]);
   return (dx_pass){.kernel = &n->team->kernel, .w = n->w, .packed = n->packed, .gw = gw,
                    .work = &n->worker[crew].arena, .crew = &n->team->crew[crew], .draw = draw,
                    .profile = n->profile ? &n->profile[crew] : NULL};
