@@ -592,7 +592,14 @@ static void call_gx(const dx_kernels *k, int64_t n, const float *x, const float 
 static void call_u(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
 {
   (void)bias;
-  k->winograd_u(n, x, slice, y, slice);
+  k->winograd_u(1, n, x, 0, slice, y, slice);
+}
+
+/* Two rows of half the channels. */
+static void call_u_rows(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
+{
+  (void)bias;
+  k->winograd_u(2, n / 2, x, n / 2, slice, y, slice);
 }
 
 static void call_gw(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
@@ -605,7 +612,7 @@ static int same_winograd_v(const dx_kernels *k[2]) { return same_tile(k, 36, 36,
 static int same_winograd_y(const dx_kernels *k[2]) { return same_tile(k, 36, 16, call_y) & same_tile(k, 36, 16, call_y_on_itself); }
 static int same_winograd_z(const dx_kernels *k[2]) { return same_tile(k, 16, 36, call_z); }
 static int same_winograd_gx(const dx_kernels *k[2]) { return same_tile(k, 36, 36, call_gx); }
-static int same_winograd_u(const dx_kernels *k[2]) { return same_tile(k, 9, 36, call_u); }
+static int same_winograd_u(const dx_kernels *k[2]) { return same_tile(k, 9, 36, call_u) & same_tile(k, 9, 36, call_u_rows); }
 static int same_winograd_gw(const dx_kernels *k[2]) { return same_tile(k, 36, 9, call_gw); }
 
 /* A slot without a function above does not compile. */

@@ -134,8 +134,9 @@ enum { DX_PANEL = 16 };
                        const float *const *base, float *const y[16]))                             \
   X(winograd_z, void, (int64_t n, const float *const gy[16], float *z, int64_t slice))            \
   X(winograd_gx, void, (int64_t n, const float *gv, int64_t slice, float *const gx[36]))          \
-  /* U = G w G' and gw += G' gU G; weight (i,j) of n channels stands at w + (3 i + j) tap. */     \
-  X(winograd_u, void, (int64_t n, const float *w, int64_t tap, float *u, int64_t slice))          \
+  /* U = G w G' of rows of n channels: weight (i,j) of a row stands at w + (3 i + j) tap, the next row row_w floats   \
+     further, and its U behind that of the row before it.  gw += G' gU G, of one row. */             \
+  X(winograd_u, void, (int64_t rows, int64_t n, const float *w, int64_t row_w, int64_t tap, float *u, int64_t slice)) \
   X(winograd_gw, void, (int64_t n, const float *gu, int64_t slice, float *gw, int64_t tap))
 
 typedef struct {

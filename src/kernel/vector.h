@@ -32,6 +32,7 @@ INLINE mask first_lanes(int64_t n) { return (mask)((1u << n) - 1); }
 INLINE vec spread(float x) { return _mm512_set1_ps(x); }
 INLINE vec load(const float *p) { return _mm512_loadu_ps(p); }
 INLINE void store(float *p, vec x) { _mm512_storeu_ps(p, x); }
+INLINE void stream(float *p, vec x) { _mm512_stream_ps(p, x); }
 INLINE vec load_some(mask m, const float *p) { return _mm512_maskz_loadu_ps(m, p); }
 INLINE void store_some(mask m, float *p, vec x) { _mm512_mask_storeu_ps(p, m, x); }
 INLINE vec mul_add(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
@@ -80,6 +81,7 @@ INLINE mask first_lanes(int64_t n)
 INLINE vec spread(float x) { return _mm256_set1_ps(x); }
 INLINE vec load(const float *p) { return _mm256_loadu_ps(p); }
 INLINE void store(float *p, vec x) { _mm256_storeu_ps(p, x); }
+INLINE void stream(float *p, vec x) { _mm256_stream_ps(p, x); }
 INLINE vec load_some(mask m, const float *p) { return _mm256_maskload_ps(p, m); }
 INLINE void store_some(mask m, float *p, vec x) { _mm256_maskstore_ps(p, m, x); }
 INLINE vec mul_add(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
@@ -115,6 +117,10 @@ INLINE void zip(wide low, wide more, void *to)
 void FILL_GEMM(dx_kernels *k); /* the slots of vector_gemm.c */
 void FILL_NORM(dx_kernels *k); /* of vector_norm.c */
 void FILL_WINOGRAD(dx_kernels *k); /* and of vector_winograd.c */
+
+/* Stores past the caches, of whole lines only: stream each vector of a line, and stream_end before another thread may read. */
+enum { LINE = 16 };
+INLINE void stream_end(void) { _mm_sfence(); }
 
 /* Where a tail is a constant 0 or 1 after inlining: one vector, or its first lanes. */
 INLINE vec get(int some, mask m, const float *p) { return some ? load_some(m, p) : load(p); }

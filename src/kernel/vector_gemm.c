@@ -19,8 +19,8 @@ typedef struct {
   mask lanes;              /* of the last vector, where it is short */
 } block;
 
-enum { GROUP = DX_PANEL, LINE = 16 };
-_Static_assert(GROUP == LINE, "a row of a panel is a line of the cache");
+enum { GROUP = DX_PANEL };
+_Static_assert((int)GROUP == LINE, "a row of a panel is a line of the cache");
 
 /* Where vector v of a row of B stands. */
 INLINE int64_t at(const block *q, int v) { return v * W / GROUP * q->group + v * W % GROUP; }

@@ -188,10 +188,8 @@ INLINE void gx_of_gv(const float *gv, int64_t slice, float *const gx[36], int64_
   }
 }
 
-INLINE void u_of_w(const float *w, int64_t tap, float *u, int64_t slice, int64_t ch, int some, mask m)
+INLINE void g_w(const float *w, int64_t tap, int64_t ch, int some, mask m, vec e[18])
 {
-  vec e[18], o[6];
-
   UNROLL
   for (int j = 0; j < 3; j++) {
     vec d[3];
@@ -200,6 +198,13 @@ INLINE void u_of_w(const float *w, int64_t tap, float *u, int64_t slice, int64_t
     for (int i = 0; i < 3; i++) d[i] = get(some, m, w + (3 * i + j) * tap + ch);
     times_g(d, 1, e + j, 3);
   }
+}
+
+INLINE void u_of_w(const float *w, int64_t tap, float *u, int64_t slice, int64_t ch, int some, mask m)
+{
+  vec e[18], o[6];
+
+  g_w(w, tap, ch, some, m, e);
   UNROLL
   for (int i = 0; i < 6; i++) {
     times_g(e + 3 * i, 1, o, 1);
@@ -264,9 +269,9 @@ static void winograd_gx(int64_t n, const float *gv, int64_t slice, float *const 
   WINOGRAD_CHANNELS(n, gx_of_gv, gv, slice, gx);
 }
 
-static void winograd_u(int64_t n, const float *w, int64_t tap, float *u, int64_t slice)
+static void winograd_u(int64_t rows, int64_t n, const float *w, int64_t row_w, int64_t tap, float *u, int64_t slice)
 {
-  WINOGRAD_CHANNELS(n, u_of_w, w, tap, u, slice);
+  for (; rows > 0; rows--, w += row_w, u += n) WINOGRAD_CHANNELS(n, u_of_w, w, tap, u, slice);
 }
 
 static void winograd_gw(int64_t n, const float *gu, int64_t slice, float *gw, int64_t tap)

@@ -43,8 +43,8 @@ static void pack_square(const dx_conv *l, const dx_kernels *k, const float *w, f
 
   for (int64_t tap = 0; tap < 9; tap++)
     k->transpose(outs, ins, w + o * 9 * l->in + tap * l->in + c, 9 * l->in, turned + tap * outs, 9 * outs);
-  for (int64_t i = 0; i < ins; i++) k->winograd_u(outs, turned + i * 9 * outs, outs, to + i * outs, weights_of(l));
-  for (int64_t i = 0; i < outs; i++) k->winograd_u(ins, w + (o + i) * 9 * l->in + c, l->in, back + i * ins, weights_of(l));
+  k->winograd_u(ins, outs, turned, 9 * outs, outs, to, weights_of(l));
+  k->winograd_u(outs, ins, w + o * 9 * l->in + c, 9 * l->in, l->in, back, weights_of(l));
 }
 
 void dx_winograd_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed)
@@ -78,13 +78,17 @@ static void pixels(const tiling *t, const float *image, int64_t tile, int64_t bo
   const int64_t b = example_of(t, tile), at = tile - b * t->down * t->across, size = TILE + 2 * border;
   const int64_t top = at / t->across * TILE - border, left = at % t->across * TILE - border;
 
-  for (int64_t i = 0; i < size; i++)
-    for (int64_t j = 0; j < size; j++) {
-      const int64_t y = top + i, x = left + j;
-      const int there = y >= 0 && y < s.h && x >= 0 && x < s.w;
+  const bool inside = left >= 0 && left + size <= s.w;
 
-      p[size * i + j] = there ? image + ((b * s.h + y) * s.w + x) * s.c : beside;
-    }
+  for (int64_t i = 0; i < size; i++, p += size) {
+    const bool there = top + i >= 0 && top + i < s.h;
+    const float *const row = image + ((b * s.h + top + i) * s.w + left) * s.c;
+
+    if (there && inside)
+      for (int64_t j = 0; j < size; j++) p[j] = row + j * s.c;
+    else
+      for (int64_t j = 0; j < size; j++) p[j] = there && left + j >= 0 && left + j < s.w ? row + j * s.c : beside;
+  }
 }
 
 /* The scratch of a pass. */

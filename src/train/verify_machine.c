@@ -72,7 +72,7 @@ static void exercise_winograd(const dx_kernels *k, const float *a, results *r)
   k->winograd_y(N, a, N, a + N, from, y);
   k->winograd_z(N, from, r->wino_z, N);
   k->winograd_gx(N, a, N, gx);
-  k->winograd_u(N, a, N, r->wino_u, N);
+  k->winograd_u(1, N, a, 0, N, r->wino_u, N);
   k->winograd_gw(N, a, N, r->wino_gw, N);
 }
 
