@@ -63,7 +63,8 @@ def show(name, row, beside=None):
 
 def say(what, reached, aim, most=False):
     good = reached <= aim if most else reached >= aim
-    print(f'  {what:52}{reached:6.2f}   wanted {"<=" if most else ">="} {aim:.2f}   {"reached" if good else "missed"}', flush=True)
+    print(f'  {what:52}{reached:6.2f}   wanted {"<=" if most else ">="} {aim:.2f}   {"reached" if good else "missed"}',
+          flush=True)
 
 
 def judge(network, rows):

@@ -59,6 +59,9 @@ same "a U-Net on images" 3 1
 same "a U-Net on images" 5 2
 # more threads than grains share them, and so they do where they are told to
 same "a U-Net on images" 1 7
+"$diffx" "$file" output=plan --dry-run run.threads=12 >said 2>&1
+grep -q '^grains  *6 ' said && grep -q '^crews  *6 of up to 2 threads' said && ! grep -q idle said
+judge $? "a plan tells of crews"
 same "a U-Net on images" 3 5
 same "a U-Net on images" 1 4 run.crew=2
 same "a U-Net on images" 2 3 run.crew=3 model.recompute=true

@@ -3,6 +3,7 @@
    others run where there are more threads than cores. */
 #include "base/crew.h"
 
+#include <assert.h>
 #include <sched.h>
 
 #include "base/share.h"
@@ -27,6 +28,7 @@ static void do_part(const dx_crew *c, int member)
 
 static void hand_out(dx_crew *c, int64_t count, dx_job job, const void *what)
 {
+  assert(atomic_load_explicit(&c->busy, memory_order_relaxed) == 0);
   c->job = job;
   c->what = what;
   c->count = count;
@@ -51,6 +53,7 @@ void dx_crew_do(dx_crew *c, int64_t count, dx_job job, const void *what)
 void dx_crew_dismiss(dx_crew *c)
 {
   if (dx_crew_size(c) > 1) hand_out(c, 0, NULL, NULL);
+  atomic_store_explicit(&c->busy, 0, memory_order_relaxed);
   c->members = 1;
 }
 

@@ -12,9 +12,9 @@
 typedef void (*dx_job)(const void *what, int64_t first, int64_t last, int member);
 
 typedef struct {
-  int members;        /* the leader counts */
-  atomic_uint number; /* of the job that was handed out last */
-  atomic_int busy;    /* helpers that have not finished it */
+  _Alignas(64) atomic_uint number; /* of the job that was handed out last: helpers look at it all the time */
+  _Alignas(64) atomic_int busy;    /* helpers that have not finished it */
+  int members; /* the leader counts */
   dx_job job;         /* NULL: the crew is dismissed */
   const void *what;
   int64_t count;
@@ -27,9 +27,10 @@ static inline void dx_crew_ready(dx_crew *c)
 {
   c->members = 1;
   atomic_store(&c->number, 0);
+  atomic_store(&c->busy, 0);
 }
 
-/* The leader: all rounds of a job, by all members; c NULL: by this thread alone. */
+/* The leader, and not from within a job: all rounds of a job, by all members; c NULL: by this thread alone. */
 void dx_crew_do(dx_crew *c, int64_t count, dx_job job, const void *what);
 /* The leader: no more jobs; helpers return, and the leader is alone. */
 void dx_crew_dismiss(dx_crew *c);

@@ -223,7 +223,7 @@ static inline void dx_box_muller(uint64_t w0, uint64_t w1, double *z0, double *z
 
 /* e^x in float, error below 1.1 units in the last place; x below -87 counts as -87, above 88 as 88: no denormals, no
    infinity. fma where it stands and nowhere else: kernels do the same lane by lane. e^r = 1 + r + r^2 q(r), with q of
-   the least greatest error of its degree, 3e-9, for |r| <= ln 2 / 2. */
+   the least greatest error of its degree, 4e-9, for |r| <= ln 2 / 2. */
 static inline float dx_expf(float x)
 {
   const float low = x < -87 ? -87 : x, y = low > 88 ? 88 : low;

@@ -9,4 +9,8 @@ static inline int64_t dx_share_first(int64_t n, int64_t parts, int64_t part)
 {
   return n / parts * part + (part < n % parts ? part : n % parts);
 }
+
+/* The same for groups of them, which have so many of the parts each: where that of the group that begins with `part`
+   begins, in proportion, so that no group of parts is left without while another has more than its due.  Local */
+static inline int64_t dx_share_of_group(int64_t n, int64_t parts, int64_t part) { return (n * part + parts - 1) / parts; }
 #endif

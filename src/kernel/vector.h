@@ -20,7 +20,7 @@
 
 #if DX_FLOATS == 16
 enum { W = 16 }; /* floats in a vector */
-enum { ROWS = 14, VECS = 2, WIDE_ROWS = 6, WIDE = 4 }; /* rows and vectors in a block of C, and where there are columns for a wide one */
+enum { ROWS = 14, VECS = 2, WIDE_ROWS = 6, WIDE = 4 }; /* rows and vectors in a block of C; in a wide one */
 #define FILL_GEMM dx_kernels_avx512_gemm
 #define FILL dx_kernels_avx512
 #define FILL_NORM dx_kernels_avx512_norm

@@ -96,6 +96,7 @@ dx_shape dx_conv_out(const dx_conv *l, dx_shape x)
 /* Rows of y per product, of all examples. */
 static int64_t rows_of(dx_shape y) { return less((BLOCK + y.w - 1) / y.w, y.b * y.h); }
 
+/* Patches of a block: each member's in forward, the crew's in backward. */
 static float *columns(const dx_conv *l, dx_shape s, dx_arena *a)
 {
   const dx_shape y = dx_conv_out(l, s);
@@ -201,8 +202,8 @@ static void multiply_patches(const void *patches_, int64_t from, int64_t to, int
     const int64_t m = less(rows, to - i);
 
     if (cols) gather(l, q->s, q->x, i, m, cols);
-    dx_panels_gemm(q->p->kernel, m * o.w, l->out, n, cols ? cols : q->x + i * o.w * n, n, forward_w(l, q->p), q->y + i * o.w * l->out,
-                   l->out, q->p->w + l->b.at, bare ? DX_GEMM_BIAS : DX_GEMM_ADD);
+    dx_panels_gemm(q->p->kernel, m * o.w, l->out, n, cols ? cols : q->x + i * o.w * n, n, forward_w(l, q->p),
+                   q->y + i * o.w * l->out, l->out, q->p->w + l->b.at, bare ? DX_GEMM_BIAS : DX_GEMM_ADD);
   }
 }
 

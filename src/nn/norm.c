@@ -242,7 +242,8 @@ static void backward_examples(const void *passing_, int64_t from, int64_t to, in
       if (drops) drop.ctr[1] = q->p->draw->place[b], at[i].q.drop = &drop;
       k->norm_backward_sums(&at[i].q, gz, C, gz, C, t.sum + at[i].from, t.more + at[i].from);
     }
-    backward_channels(l, q->p, pixels, modulation(q, b), stats, &t, q->gain + b * 2 * C, q->gmodulate ? q->gmodulate + b * 2 * C : NULL);
+    backward_channels(l, q->p, pixels, modulation(q, b), stats, &t, q->gain + b * 2 * C,
+                      q->gmodulate ? q->gmodulate + b * 2 * C : NULL);
     for (int i = 0; i < n; i++)
       k->norm_backward(&at[i].q, t.first + at[i].from, t.second + at[i].from, gy + at[i].from, C,
                        q->plus ? q->plus + b * pixels * C + at[i].from : NULL, C,

@@ -82,12 +82,12 @@ static void pixels(const tiling *t, const float *image, int64_t tile, int64_t bo
 
   for (int64_t i = 0; i < size; i++, p += size) {
     const bool there = top + i >= 0 && top + i < s.h;
-    const float *const row = image + ((b * s.h + top + i) * s.w + left) * s.c;
+    const float *const row = there ? image + (b * s.h + top + i) * s.w * s.c : NULL;
 
     if (there && inside)
-      for (int64_t j = 0; j < size; j++) p[j] = row + j * s.c;
+      for (int64_t j = 0; j < size; j++) p[j] = row + (left + j) * s.c;
     else
-      for (int64_t j = 0; j < size; j++) p[j] = there && left + j >= 0 && left + j < s.w ? row + j * s.c : beside;
+      for (int64_t j = 0; j < size; j++) p[j] = there && left + j >= 0 && left + j < s.w ? row + (left + j) * s.c : beside;
   }
 }
 
@@ -116,7 +116,8 @@ static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
   q.zero = dx_arena_floats(a, q.most);
   q.beside = dx_arena_floats_each(a, q.most);
   if (q.zero) memset(q.zero, 0, (size_t)q.most * sizeof *q.zero);
-  if (q.beside) memset(q.beside, 0, (size_t)(dx_arena_of(q.beside, q.most, a->members > 1 ? a->members : 1) - q.beside) * sizeof *q.beside);
+  for (int i = 0; q.beside && i < a->members; i++) memset(dx_arena_of(q.beside, q.most, i), 0, (size_t)q.most * sizeof *q.beside);
+  if (q.beside && a->members < 1) memset(q.beside, 0, (size_t)q.most * sizeof *q.beside);
   return q;
 }
 

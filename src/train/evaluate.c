@@ -47,7 +47,7 @@ const dx_option dx_evaluate_options[] = {
   DX_OPTION(dx_evaluate_config, per_example, "totals", 0, 0,
             "what the file of diffx evaluate tells of each example: its total, or, with timesteps: all, all its terms too",
             .choices = "totals|terms", .role = DX_FREE),
-  DX_OPTION(dx_evaluate_config, grain, "64", 1, 4096, "examples that one thread predicts at a time",
+  DX_OPTION(dx_evaluate_config, grain, "64", 1, 4096, "examples that one thread, or one crew (run.crew), predicts at a time",
             .role = DX_FREE),
   DX_OPTION_END
 };

@@ -15,7 +15,7 @@ const dx_option dx_train_options[] = {
   DX_OPTION(dx_train_config, steps, "1000", 0, 1e12, "optimizer steps of the whole run", .role = DX_FREE),
   DX_OPTION(dx_train_config, batch, "128", 1, 1e9, "examples of one step, over all ranks"),
   DX_OPTION(dx_train_config, grain, "8", 1, 4096,
-            "examples that one thread, or one crew (run.crew), computes at a time; divides batch and fixes the order of all sums"),
+            "examples that one thread, or one crew (run.crew), computes at a time; divides batch and fixes the order of sums"),
   DX_OPTION(dx_train_config, t_sampling, "uniform", 0, 0,
             "how each example's t is drawn: alone (uniform), spread over the batch (stratified, antithetic), or by the "
             "second moment of the last losses of each t (importance); or any amount of noise, its sigma log-normal (log-normal)",

@@ -68,6 +68,15 @@ static int64_t times(int64_t every, int64_t steps)
   return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
 }
 
+/* Workers that have a part in a step of training: threads without a grain help where a network can be shared, but ranks
+   do not help each other. */
+static int64_t busy_workers(const dx_problem *p, int64_t workers, int64_t grains)
+{
+  const int64_t helpers = p->net && dx_net_shares(p->net) ? p->team->threads : 1, most = grains * helpers;
+
+  return most < workers ? most : workers;
+}
+
 /* The hours of what a run does, by the time of one forward pass; a step's backward pass counts as two of them. */
 static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
 {
@@ -76,7 +85,7 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
   const int64_t forwards = n ? dx_evaluation_forwards(p) : 0, grains = s->train.batch / s->train.grain;
   const int64_t visited = s->sampler->plan(s->sampler_config, &p->process, NULL);
   const double one = time_forward(p) / (double)s->evaluate.grain / (double)workers;
-  const double training = p->net ? 3 * one * (double)workers / (double)(workers < grains ? workers : grains) *
+  const double training = p->net ? 3 * one * (double)workers / (double)busy_workers(p, workers, grains) *
                                      (double)s->train.steps * (double)s->train.batch : 0;
   const double evaluating = one * (double)n * (double)forwards;
   const double sampling = one * (double)drawings * (double)s->sample.count * (double)visited;
@@ -151,10 +160,12 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
   print_memory(&plan, ranks, to);
   if (plan.crews < p->team->threads)
-    fprintf(to, "crews             %d of up to %d threads, which share a grain\n", plan.crews, dx_team_members(p->team, plan.crews));
-  else if (workers > plan.grains && s->train.steps > 0)
+    fprintf(to, "crews             %d of up to %d threads, which share a grain\n", plan.crews,
+            dx_team_members(p->team, plan.crews));
+  const int64_t busy = busy_workers(p, workers, plan.grains);
+  if (workers > busy && s->train.steps > 0)
     dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
-               (long long)workers, (long long)plan.grains, (long long)(workers - plan.grains));
+               (long long)workers, (long long)plan.grains, (long long)(workers - busy));
 }
 
 /* The folder itself or the nearest one above it that is there; it must take new files. */

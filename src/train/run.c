@@ -28,7 +28,7 @@ const dx_option dx_run_options[] = {
             "threads of a rank; auto: OMP_NUM_THREADS, else its fair share of the cores it may use",
             .words = "auto=0", .role = DX_RUN),
   DX_OPTION(dx_run_config, crew, "auto", 1, 4096,
-            "threads that share a grain, and its memory; auto: one, or more where there are fewer grains than threads; "
+            "threads that share a grain, and its memory, at most; auto: one, or more where a rank has fewer grains than threads; "
             "a network of small layers gains little from a crew, mlp nothing",
             .words = "auto=0", .role = DX_RUN),
   DX_OPTION(dx_run_config, kernels, "auto", 0, 0, "kernel set; pinned, machines of different make give equal bits",

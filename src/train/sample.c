@@ -43,7 +43,7 @@ typedef struct {
   float *x;                                  /* (this rank's samples, D) */
   float *memory;                             /* the same of a sampler that remembers, else NULL */
   float *shots;                              /* (snapshots, this rank's samples, D) */
-  float **buffer;                            /* (threads: those of crews are used) of x0hat (grain, width D), z, log variances */
+  float **buffer;                            /* (threads; the crews use the first) of x0hat (grain, width D), z, log variances */
   double begin;
 } drawing;
 

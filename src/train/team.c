@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train/team.c - the ranks agree on one kernel set; each rank counts its threads. */
+/* train/team.c - the ranks agree on one kernel set; each rank counts its threads, and shares work among crews of them. */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "train/spec.h"
 
 /* The same text on all ranks? Rank 0's is compared. */
@@ -94,29 +95,28 @@ void dx_team_share(const dx_team *t, int64_t count, int rank, int64_t *first, in
 {
   const int64_t workers = t->first_worker[dx_comm_size(t->comm)];
 
-  *first = dx_share_first(count, workers, t->first_worker[rank]);
-  *last = dx_share_first(count, workers, t->first_worker[rank + 1]);
+  *first = dx_share_of_group(count, workers, t->first_worker[rank]);
+  *last = dx_share_of_group(count, workers, t->first_worker[rank + 1]);
 }
 
 int dx_team_members(const dx_team *t, int crews) { return (t->threads + crews - 1) / crews; }
 
-/* Rounds of items x the time of one, which falls with the members of a crew, but less than it should: the jobs of an
-   item are not all alike. */
+/* Rounds of items x the time of one, of which a tenth stays with the leader. */
 static double time_of(const dx_team *t, int64_t items, int crews)
 {
   const double members = t->threads / crews;
 
-  return (double)((items + crews - 1) / crews) * (0.05 + 0.95 / members);
+  return (double)((items + crews - 1) / crews) * (0.1 + 0.9 / members);
 }
 
 int dx_team_crews(const dx_team *t, int64_t items, bool shares)
 {
-  int best = t->threads;
-
-  if (!shares || items == 0) return best;
-  if (t->crew_size) return t->threads / (int)t->crew_size > 1 ? t->threads / (int)t->crew_size : 1;
-  for (int crews = t->threads < items ? t->threads : (int)items; crews > 0; crews--)
-    if (time_of(t, items, crews) < time_of(t, items, best)) best = crews;
+  if (!shares || items == 0) return t->threads;
+  if (t->crew_size) return (t->threads + (int)t->crew_size - 1) / (int)t->crew_size;
+  if (items >= t->threads) return t->threads;
+  int best = (int)items;
+  for (int crews = best - 1; crews > 0; crews--)
+    if (time_of(t, items, crews) < 0.9 * time_of(t, items, best)) best = crews; /* more rounds must be worth it */
   return best;
 }
 
@@ -170,7 +170,8 @@ dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *ru
   const char *set = run->kernels, *pin = run->kernels;
 
   *out = (dx_team){.comm = c, .log = log, .threads = count_threads(c, run->threads), .crew_size = run->crew};
-  out->crew = calloc((size_t)out->threads, sizeof *out->crew);
+  out->crew = dx_memory((size_t)out->threads * sizeof *out->crew);
+  for (int i = 0; out->crew && i < out->threads; i++) dx_crew_ready(&out->crew[i]);
   DX_TRY(dx_comm_agree(c, out->crew ? NULL : DX_FAIL(INTERNAL, "no memory for a team of threads")));
   dx_cpu_describe(cpu, sizeof cpu);
   if (!strcmp(run->kernels, "auto")) {

@@ -347,8 +347,8 @@ static void compute_grain(dx_trainer *t, int crew, int64_t leaf, float *gw)
   }
 }
 
-/* A crew's part of the grains. OpenMP may give fewer threads than were asked for, and then one crew does several parts:
-   so the memory is that of the part. */
+/* A crew's part of the grains. OpenMP may give fewer threads than were asked for, and then one crew does several parts,
+   each with the sums of its own. */
 static void compute_part(void *trainer, int crew, int64_t part)
 {
   dx_trainer *const t = trainer;
@@ -532,9 +532,9 @@ void dx_trainer_weights(dx_trainer *t, int place, float *out)
 }
 
 /* Gradient buffers and received pieces of rank 0, which has the largest shares. */
-static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int threads, int crews, int *pieces)
+static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int crews, int *pieces)
 {
-  const int64_t workers = (int64_t)ranks * threads, mine = dx_share_first(grains, workers, threads), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
+  const int64_t mine = dx_share_of_group(grains, ranks, 1), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
   int64_t buffers = 0, theirs = 0;
   dx_node nodes[DX_TREE_PIECES];
 
@@ -542,8 +542,7 @@ static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int thre
   for (int t = 0; t < crews; t++)
     buffers += dx_reduce_buffers(grains, dx_share_first(mine, crews, t), dx_share_first(mine, crews, t + 1));
   for (int r = 0; r < ranks; r++) {
-    const int n = dx_tree_cover(grains, dx_share_first(grains, workers, (int64_t)r * threads),
-                                dx_share_first(grains, workers, (int64_t)(r + 1) * threads), nodes);
+    const int n = dx_tree_cover(grains, dx_share_of_group(grains, ranks, r), dx_share_of_group(grains, ranks, r + 1), nodes);
 
     if (r) theirs += n;
     if (n > *pieces) *pieces = n;
@@ -554,15 +553,16 @@ static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int thre
 dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
 {
   const dx_train_config *const c = &p->spec->train;
-  const int threads = p->team->threads, crews = dx_team_crews(p->team, dx_share_first(c->batch / c->grain, (int64_t)ranks * threads, threads), p->net && dx_net_shares(p->net));
-  const int64_t workers = (int64_t)ranks * threads, grains = c->batch / c->grain, one = c->grain * p->dim;
+  const int64_t grains = c->batch / c->grain, one = c->grain * p->dim, mine = dx_share_of_group(grains, ranks, 1);
+  const int64_t workers = (int64_t)ranks * p->team->threads;
+  const int crews = dx_team_crews(p->team, mine, p->net && dx_net_shares(p->net));
   const int64_t floats = dx_problem_floats(p), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
-  const int64_t examples = dx_share_first(grains, workers, threads) * c->grain;
+  const int64_t examples = mine * c->grain;
   dx_trainer_plan plan = {.grains = grains, .crews = crews, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
 
   plan.state = 4 * (2 * floats + (2 + dx_averages(c)) * (slice < floats ? slice : floats));
-  plan.gradients = 4 * reduce_floats(floats, grains, ranks, threads, crews, &plan.pieces);
+  plan.gradients = 4 * reduce_floats(floats, grains, ranks, crews, &plan.pieces);
   plan.packed = p->net ? 4 * dx_net_packed(p->net) : 0;
   plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain, crews) : 0;
   plan.examples = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +

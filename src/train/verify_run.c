@@ -31,7 +31,8 @@ dx_error *dx_check_reduction(const dx_team *team, dx_verdict *v)
 {
   const int ranks = dx_comm_size(team->comm);
   int64_t *const first = calloc((size_t)ranks + 1, sizeof *first), at, n;
-  const dx_reduce_plan plan = {.leaves = LEAVES, .floats = FLOATS, .folders = team->threads, .threads = team->threads, .first_rank_leaf = first};
+  const dx_reduce_plan plan = {.leaves = LEAVES, .floats = FLOATS, .folders = team->threads, .threads = team->threads,
+                               .first_rank_leaf = first};
   dx_reduce *r = NULL;
   const float *slice;
   dx_error *err = dx_comm_agree(team->comm, first ? NULL : DX_FAIL(INTERNAL, "no memory for a check"));
