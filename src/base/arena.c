@@ -39,10 +39,3 @@ float *dx_arena_floats(dx_arena *a, int64_t n)
 #endif
   return (float *)(void *)(a->base + at);
 }
-
-float *dx_arena_floats_each(dx_arena *a, int64_t n)
-{
-  const int64_t members = a->members > 1 ? a->members : 1;
-
-  return dx_arena_floats(a, (n + 15) / 16 * 16 * members);
-}

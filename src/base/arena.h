@@ -18,10 +18,16 @@ dx_error *dx_arena_create(size_t size, dx_arena *a) DX_MUST_CHECK; /* Local */
 void dx_arena_destroy(dx_arena *a);
 /* n floats, 64-byte aligned; NULL while measuring. Asserts that they fit. */
 float *dx_arena_floats(dx_arena *a, int64_t n);
-/* n floats for each member of the crew: member i's stand at dx_arena_of(first, n, i). */
-float *dx_arena_floats_each(dx_arena *a, int64_t n);
 
-static inline float *dx_arena_of(float *first, int64_t n, int member) { return first + member * ((n + 15) / 16 * 16); }
+static inline int dx_arena_members(const dx_arena *a) { return a->members > 1 ? a->members : 1; }
+/* Floats from one member's n to the next one's. */
+static inline int64_t dx_arena_step(int64_t n) { return (n + 15) / 16 * 16; }
+/* n floats for each member of the crew; where member i's stand. */
+static inline float *dx_arena_floats_each(dx_arena *a, int64_t n)
+{
+  return dx_arena_floats(a, dx_arena_members(a) * dx_arena_step(n));
+}
+static inline float *dx_arena_of(float *first, int64_t n, int member) { return first + member * dx_arena_step(n); }
 
 static inline size_t dx_arena_mark(const dx_arena *a) { return a->used; }
 static inline void dx_arena_release(dx_arena *a, size_t mark) { a->used = mark; }

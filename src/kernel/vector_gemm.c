@@ -15,7 +15,7 @@ typedef struct {
   dx_gemm_mode mode;
   int64_t run;             /* of k */
   bool first, last;        /* of the runs */
-  const float *next;       /* what the next run reads of B, fetched ahead; NULL: nothing */
+  const float *next, *later; /* what the next run reads of B: fetched ahead by this block, by the one after it, or NULL */
   mask lanes;              /* of the last vector, where it is short */
 } block;
 
@@ -79,34 +79,27 @@ INLINE void some_rows(block *q, int rows, int vecs, int tail)
   run_block(q, rows, vecs, tail);
   q->a += rows * q->ras;
   q->c += rows * q->rc;
+  q->next = q->later;
+  q->later = NULL;
 }
 
 /* All m rows of one run. */
 INLINE void run_rows(block q, int64_t m, int vecs, int tail)
 {
   const int most = vecs == WIDE ? WIDE_ROWS : ROWS;
-  const float *const rest = q.next && vecs * W > GROUP ? q.next + lines(vecs) * q.group : NULL; /* for the second block */
-  int64_t left = m;
 
-  for (; left >= most && (most != 6 || left > 8 || left == 6); left -= most) { /* 8 are 4 and 4, not 6 and 2 */
-    some_rows(&q, most, vecs, tail);
-    q.next = left == m ? rest : NULL;
-  }
-  if (most > 8 && left >= 8) {
+  q.later = q.next && vecs * W > GROUP ? q.next + lines(vecs) * q.group : NULL;
+  for (; m >= most && (most != 6 || m > 8 || m == 6); m -= most) some_rows(&q, most, vecs, tail); /* 8 are 4 and 4, not 6 and 2 */
+  if (most > 8 && m >= 8) {
     some_rows(&q, 8, vecs, tail);
-    q.next = left == m ? rest : NULL;
-    left -= 8;
+    m -= 8;
   }
-  for (; left >= 4; left -= 4) {
-    some_rows(&q, 4, vecs, tail);
-    q.next = left == m ? rest : NULL;
-  }
-  if (left >= 2) {
+  for (; m >= 4; m -= 4) some_rows(&q, 4, vecs, tail);
+  if (m >= 2) {
     some_rows(&q, 2, vecs, tail);
-    q.next = left == m ? rest : NULL;
-    left -= 2;
+    m -= 2;
   }
-  if (left) run_block(&q, 1, vecs, tail);
+  if (m) run_block(&q, 1, vecs, tail);
 }
 
 /* One strip of columns: run after run. follows: the next strip's B, or NULL. */

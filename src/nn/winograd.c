@@ -116,8 +116,8 @@ static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
   q.zero = dx_arena_floats(a, q.most);
   q.beside = dx_arena_floats_each(a, q.most);
   if (q.zero) memset(q.zero, 0, (size_t)q.most * sizeof *q.zero);
-  for (int i = 0; q.beside && i < a->members; i++) memset(dx_arena_of(q.beside, q.most, i), 0, (size_t)q.most * sizeof *q.beside);
-  if (q.beside && a->members < 1) memset(q.beside, 0, (size_t)q.most * sizeof *q.beside);
+  for (int i = 0; q.beside && i < dx_arena_members(a); i++)
+    memset(dx_arena_of(q.beside, q.most, i), 0, (size_t)q.most * sizeof *q.beside);
   return q;
 }
 
@@ -153,12 +153,16 @@ void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
 
 /* ---- passes: block after block, each by jobs for the crew ---- */
 
+/* V, M, Z or gV. */
+typedef struct { float *slices; int64_t channels, row, slice; } tiles_of;
+
 /* A block of tiles on its way. */
 typedef struct {
   const dx_conv *l;
   const dx_kernels *kernel;
   const scratch *q;
   const float *u;
+  tiles_of from, to; /* to = from U, slice by slice */
   tiling in, out;
   const float *x, *base, *gy;
   float *y, *gx, *gw;
@@ -180,15 +184,15 @@ static void transform_x(const void *block_, int64_t from, int64_t to, int member
   }
 }
 
-static void multiply_v(const void *block_, int64_t from, int64_t to, int member)
+static void multiply(const void *block_, int64_t first, int64_t last, int member)
 {
   const block *const b = block_;
-  const scratch *const q = b->q;
+  const tiles_of from = b->from, to = b->to;
 
   (void)member;
-  for (int64_t i = from; i < to; i++)
-    dx_panels_gemm(b->kernel, b->tiles, b->l->out, b->l->in, q->v + i * q->slice_in, q->row_in, b->u + i * weights_of(b->l),
-                   q->m + i * q->slice_out, q->row_out, NULL, DX_GEMM_SET);
+  for (int64_t i = first; i < last; i++)
+    dx_panels_gemm(b->kernel, b->tiles, to.channels, from.channels, from.slices + i * from.slice, from.row,
+                   b->u + i * weights_of(b->l), to.slices + i * to.slice, to.row, NULL, DX_GEMM_SET);
 }
 
 static void transform_m(const void *block_, int64_t first, int64_t last, int member)
@@ -215,11 +219,12 @@ void dx_winograd_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const f
   for (int64_t i = 0; i < s.b; i++)
     p->kernel->add(l->out, bias, base.example ? base.example + i * l->out : q.zero, q.bias + i * l->out);
   block b = {.l = l, .kernel = p->kernel, .q = &q, .u = forward_u(l, p->packed), .in = tiling_of(s), .x = x, .base = base.pixels,
-             .out = tiling_of(dx_conv_out(l, s)), .y = y};
+             .out = tiling_of(dx_conv_out(l, s)), .y = y, .from = {q.v, l->in, q.row_in, q.slice_in},
+             .to = {q.m, l->out, q.row_out, q.slice_out}};
   for (; b.first < b.in.count; b.first += q.tiles) {
     b.tiles = less(q.tiles, b.in.count - b.first);
     dx_crew_do(p->crew, b.tiles, transform_x, &b);
-    dx_crew_do(p->crew, SLICES, multiply_v, &b);
+    dx_crew_do(p->crew, SLICES, multiply, &b);
     dx_crew_do(p->crew, b.tiles, transform_m, &b);
   }
   dx_arena_release(p->work, mark);
@@ -296,17 +301,6 @@ static void weight_gradient(block *b, dx_crew *crew)
   if (b->first + b->tiles == b->in.count) dx_crew_do(crew, b->l->out, finish_weights, b);
 }
 
-static void multiply_gv(const void *block_, int64_t from, int64_t to, int member)
-{
-  const block *const b = block_;
-  const scratch *const q = b->q;
-
-  (void)member;
-  for (int64_t i = from; i < to; i++)
-    dx_panels_gemm(b->kernel, b->tiles, b->l->in, b->l->out, q->m + i * q->slice_out, q->row_out, b->u + i * weights_of(b->l),
-                   q->gv + i * q->slice_in, q->row_in, NULL, DX_GEMM_SET);
-}
-
 /* Tiles overlap, so each member has channels of its own: LINEs of them. */
 static void transform_gv(const void *block_, int64_t from, int64_t to, int member)
 {
@@ -337,14 +331,15 @@ void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const 
 
   take_backward(l, s, p->work, &q);
   block b = {.l = l, .kernel = p->kernel, .q = &q, .u = backward_u(l, p->packed), .in = tiling_of(s), .x = x,
-             .out = tiling_of(dx_conv_out(l, s)), .gy = gy, .gx = gx, .gw = p->gw + l->w.at};
+             .out = tiling_of(dx_conv_out(l, s)), .gy = gy, .gx = gx, .gw = p->gw + l->w.at,
+             .from = {q.m, l->out, q.row_out, q.slice_out}, .to = {q.gv, l->in, q.row_in, q.slice_in}};
   if (gx) dx_crew_do(p->crew, s.b * s.h, clear, &b);
   for (; b.first < b.in.count; b.first += q.tiles) {
     b.tiles = less(q.tiles, b.in.count - b.first);
     dx_crew_do(p->crew, b.tiles, transform_gy, &b);
     weight_gradient(&b, p->crew);
     if (!gx) continue;
-    dx_crew_do(p->crew, SLICES, multiply_gv, &b);
+    dx_crew_do(p->crew, SLICES, multiply, &b);
     dx_crew_do(p->crew, (l->in + LINE - 1) / LINE, transform_gv, &b);
   }
   dx_arena_release(p->work, mark);

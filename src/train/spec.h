@@ -124,9 +124,9 @@ dx_error *dx_team_form(const dx_comm *c, dx_logger *log, const dx_run_config *ru
 void dx_team_part(dx_team *t); /* Local */
 /* Grains [*first, *last) of count that a rank computes: contiguous, by its threads' share.  Local */
 void dx_team_share(const dx_team *t, int64_t count, int rank, int64_t *first, int64_t *last);
+enum { DX_MANY_ITEMS = INT32_MAX }; /* more than threads, however many */
 /* How many crews this rank's threads form for so many items (grains) of work: one of each thread, or, where there are
    fewer items than threads and one may be shared, fewer and larger ones, so that all threads work.  Local */
-enum { DX_MANY_ITEMS = INT32_MAX };
 int dx_team_crews(const dx_team *t, int64_t items, bool shares);
 int dx_team_members(const dx_team *t, int crews); /* of the largest of so many crews */
 /* All items, by so many crews at once: work(ctx, crew, item), called by the leader of team->crew[crew], whose members
