@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base/crew.c - see crew.h. Jobs follow each other within microseconds, so who waits looks again and again; and lets
-   others run where there are more threads than cores. */
+/* base/crew.c - see crew.h. Jobs follow each other within microseconds, so who waits looks again and again. Where more
+   threads than cores are at work, he keeps the one for whom he waits from working: so he soon offers his core at each
+   look, and sleeps where even that was long in vain, for the system may give it to another who only looks. */
 #include "base/crew.h"
 
 #include <assert.h>
 #include <sched.h>
+#include <time.h>
 
 #include "base/share.h"
 
-enum { LOOKS = 4000 }; /* before the processor is offered to others */
+enum { LOOKS = 100, OFFERS = 2000, NAP = 20000 /* ns */ };
 
 static void look_again(int *looks)
 {
 #if defined __x86_64__ || defined __i386__
   __builtin_ia32_pause();
 #endif
-  if (++*looks < LOOKS) return;
-  sched_yield();
+  if (*looks < LOOKS + OFFERS) ++*looks;
+  if (*looks < LOOKS) return;
+  if (*looks < LOOKS + OFFERS)
+    sched_yield();
+  else
+    nanosleep(&(struct timespec){.tv_nsec = NAP}, NULL);
 }
 
 static void do_part(const dx_crew *c, int member)
