@@ -20,12 +20,14 @@
 enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4, LINE = 16 };
 
 static int64_t row_of(int64_t channels) { return (channels + 15) / 16 * 16 + 16; }
-static int64_t weights_of(const dx_conv *l) { return l->in * l->out; }
+/* Floats from one slice of U to the next: an odd number of lines, for the 36 that are written at once would else fight
+   for the same lines of the cache. */
+static int64_t slice_of(const dx_conv *l) { return ((l->in * l->out + LINE - 1) / LINE | 1) * LINE; }
 static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- the weights ---- */
 
-int64_t dx_winograd_packed(const dx_conv *l) { return 2 * SLICES * ((weights_of(l) + 15) / 16 * 16); }
+int64_t dx_winograd_packed(const dx_conv *l) { return 2 * SLICES * slice_of(l); }
 
 static float *forward_u(const dx_conv *l, const float *packed) { return (float *)packed + l->packed; }
 static float *backward_u(const dx_conv *l, const float *packed)
@@ -43,8 +45,8 @@ static void pack_square(const dx_conv *l, const dx_kernels *k, const float *w, f
 
   for (int64_t tap = 0; tap < 9; tap++)
     k->transpose(outs, ins, w + o * 9 * l->in + tap * l->in + c, 9 * l->in, turned + tap * outs, 9 * outs);
-  k->winograd_u(ins, outs, turned, 9 * outs, outs, to, weights_of(l));
-  k->winograd_u(outs, ins, w + o * 9 * l->in + c, 9 * l->in, l->in, back, weights_of(l));
+  k->winograd_u(ins, outs, turned, 9 * outs, outs, to, slice_of(l));
+  k->winograd_u(outs, ins, w + o * 9 * l->in + c, 9 * l->in, l->in, back, slice_of(l));
 }
 
 void dx_winograd_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed)
@@ -192,7 +194,7 @@ static void multiply(const void *block_, int64_t first, int64_t last, int member
   (void)member;
   for (int64_t i = first; i < last; i++)
     dx_panels_gemm(b->kernel, b->tiles, to.channels, from.channels, from.slices + i * from.slice, from.row,
-                   b->u + i * weights_of(b->l), to.slices + i * to.slice, to.row, NULL, DX_GEMM_SET);
+                   b->u + i * slice_of(b->l), to.slices + i * to.slice, to.row, NULL, DX_GEMM_SET);
 }
 
 static void transform_m(const void *block_, int64_t first, int64_t last, int member)
