@@ -4,6 +4,7 @@
 #include "tap.h"
 #include <omp.h>
 #include <string.h>
+#include <time.h>
 
 enum { ROUNDS = 1000, JOBS = 2000 };
 
@@ -43,6 +44,27 @@ static int rotated(dx_crew *c)
   return 1;
 }
 
+static void pause_20_ms(void) { nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); }
+
+static void count_late(const void *what, int64_t first, int64_t last, int member)
+{
+  if (member) pause_20_ms();
+  count(what, first, last, member);
+}
+
+/* The leader lets its helpers wait until they sleep, then they let it. */
+static int slept(dx_crew *c)
+{
+  board b = {0};
+  int good = 1;
+
+  pause_20_ms();
+  dx_crew_do(c, ROUNDS, count, &b);
+  dx_crew_do(c, ROUNDS, count_late, &b);
+  for (int i = 0; i < ROUNDS; i++) good &= b.done[i] == 2;
+  return good;
+}
+
 /* What a leader finds. */
 static void lead(dx_crew *c, int members)
 {
@@ -60,6 +82,7 @@ static void lead(dx_crew *c, int members)
   }
   ok(once && !helpers, "crew of %d: every round once, by all members", members);
   ok(rotated(c), "crew of %d: %d jobs after one another", members, JOBS);
+  ok(slept(c), "crew of %d: who sleeps is woken", members);
 }
 
 int main(void)

@@ -526,9 +526,10 @@ static int same_tile(const dx_kernels *k[2], int from, int to, tile_map *f)
   int good = 1;
 
   for (int j = 1; j < LENGTHS - 2; j++)
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 6; how++) {
+      static const int64_t gap[] = {0, 3, 16}; /* 16: slices of whole lines, as convolutions have them */
       const place w = (place)(how & 1);
-      const int64_t n = lengths[j], slice = n + (how >> 1) * 3, nx = (from - 1) * slice + n, ny = (to - 1) * slice + n;
+      const int64_t n = lengths[j], slice = n + gap[how >> 1], nx = (from - 1) * slice + n, ny = (to - 1) * slice + n;
 
       fill(in[0], w, nx, 0);
       fill(in[1], w, n, 3000);

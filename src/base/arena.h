@@ -22,11 +22,12 @@ float *dx_arena_floats(dx_arena *a, int64_t n);
 static inline int dx_arena_members(const dx_arena *a) { return a->members > 1 ? a->members : 1; }
 /* Floats from one member's n to the next one's. */
 static inline int64_t dx_arena_step(int64_t n) { return (n + 15) / 16 * 16; }
-/* n floats for each member of the crew; where member i's stand. */
+/* n floats for each member of the crew. */
 static inline float *dx_arena_floats_each(dx_arena *a, int64_t n)
 {
   return dx_arena_floats(a, dx_arena_members(a) * dx_arena_step(n));
 }
+/* Where a member's stand. */
 static inline float *dx_arena_of(float *first, int64_t n, int member) { return first + member * dx_arena_step(n); }
 
 static inline size_t dx_arena_mark(const dx_arena *a) { return a->used; }

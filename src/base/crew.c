@@ -17,12 +17,10 @@ static void look_again(int *looks)
 #if defined __x86_64__ || defined __i386__
   __builtin_ia32_pause();
 #endif
-  if (*looks < LOOKS + OFFERS) ++*looks;
-  if (*looks < LOOKS) return;
-  if (*looks < LOOKS + OFFERS)
-    sched_yield();
-  else
+  if (*looks == LOOKS + OFFERS)
     nanosleep(&(struct timespec){.tv_nsec = NAP}, NULL);
+  else if (++*looks >= LOOKS)
+    sched_yield();
 }
 
 static void do_part(const dx_crew *c, int member)

@@ -89,7 +89,8 @@ INLINE void run_rows(block q, int64_t m, int vecs, int tail)
   const int most = vecs == WIDE ? WIDE_ROWS : ROWS;
 
   q.later = q.next && vecs * W > GROUP ? q.next + lines(vecs) * q.group : NULL;
-  for (; m >= most && (most != 6 || m > 8 || m == 6); m -= most) some_rows(&q, most, vecs, tail); /* 8 are 4 and 4, not 6 and 2 */
+  /* 8 are 4 and 4, not 6 and 2 */
+  for (; m >= most && (most != 6 || m > 8 || m == 6); m -= most) some_rows(&q, most, vecs, tail);
   if (most > 8 && m >= 8) {
     some_rows(&q, 8, vecs, tail);
     m -= 8;

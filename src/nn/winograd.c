@@ -7,9 +7,8 @@
    stands in the other rows (kernel.h, gemm), and each tile's result is written, or added to gx, in
    order of the tiles of its example: so an example's bits do not depend on its slot in the pass.
 
-   U stands twice among the packed weights, once for each direction, in panels
-   (panels.h). Rows of V, M, Z are a few vectors longer than they
-   need be: rows a power of two apart would fight for the same lines of the cache. */
+   U stands twice among the packed weights, once for each direction, in panels (panels.h). Rows of V, M, Z are a few
+   vectors longer than they need be: rows a power of two apart would fight for the same lines of the cache. */
 #include "nn/winograd.h"
 
 #include <stdbool.h>
@@ -155,8 +154,8 @@ void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
 
 /* ---- passes: block after block, each by jobs for the crew ---- */
 
-/* V, M, Z or gV. */
-typedef struct { float *slices; int64_t channels, row, slice; } tiles_of;
+/* V, M, Z or gV: 36 slices of a block, tiles `row` floats apart. */
+typedef struct { float *slices; int64_t channels, row, slice; } tile_slices;
 
 /* A block of tiles on its way. */
 typedef struct {
@@ -164,7 +163,7 @@ typedef struct {
   const dx_kernels *kernel;
   const scratch *q;
   const float *u;
-  tiles_of from, to; /* to = from U, slice by slice */
+  tile_slices from, to; /* to = from U, slice by slice */
   tiling in, out;
   const float *x, *base, *gy;
   float *y, *gx, *gw;
@@ -189,7 +188,7 @@ static void transform_x(const void *block_, int64_t from, int64_t to, int member
 static void multiply(const void *block_, int64_t first, int64_t last, int member)
 {
   const block *const b = block_;
-  const tiles_of from = b->from, to = b->to;
+  const tile_slices from = b->from, to = b->to;
 
   (void)member;
   for (int64_t i = first; i < last; i++)

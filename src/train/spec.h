@@ -113,7 +113,7 @@ typedef struct {
   dx_kernels kernel;
   int threads;
   dx_crew *crew;                  /* (threads) */
-  int64_t crew_size;              /* wanted; 0: any */
+  int64_t crew_size;              /* threads of one, at most; 0: any */
   char kernels[64];               /* "avx512+zen3": ours and BLIS's, the same on all ranks */
   int64_t *first_worker;          /* (ranks + 1): a rank's workers are its threads */
 } dx_team;
