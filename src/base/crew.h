@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base/crew.h - a few threads that share one piece of work: a leader, who hands out jobs, and helpers, who wait for them.
 
-   A job is a loop whose rounds do not depend on each other; each member does one contiguous range of them, and the
-   leader goes on when all are done. So results do not depend on the number of members. */
+   A job is a loop whose rounds do not depend on each other, cut into as many contiguous parts as the crew has members.
+   Who comes first takes a part: the leader does what helpers do not come for, since the system runs others in their
+   place, and waits for begun parts only. So results depend neither on the number of members nor on who did what. */
 #ifndef DX_BASE_CREW_H
 #define DX_BASE_CREW_H
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Rounds [first, last) of a job, done by that member: 0 is the leader. */
+/* Rounds [first, last) of a job, done by that member: 0 is the leader. A member may do several parts. */
 typedef void (*dx_job)(const void *what, int64_t first, int64_t last, int member);
 
 typedef struct {
-  _Alignas(64) atomic_uint number; /* of the job that was handed out last: helpers look at it all the time */
-  _Alignas(64) atomic_int busy;    /* helpers that have not finished it */
-  int members; /* the leader counts */
-  dx_job job;         /* NULL: the crew is dismissed */
+  /* Of the job that was handed out last: its number x 2^32 + the parts that nobody has taken yet. Helpers look at it all
+     the time; the number keeps one who was long away from taking a part of a later job for the one that it saw. */
+  _Alignas(64) _Atomic uint64_t parts;
+  _Alignas(64) atomic_int busy; /* parts that are not done, but for the leader's first */
+  int members;                  /* the leader counts */
+  dx_job job;
   const void *what;
   int64_t count;
 } dx_crew;
@@ -26,7 +29,7 @@ static inline int dx_crew_size(const dx_crew *c) { return c && c->members > 1 ? 
 static inline void dx_crew_ready(dx_crew *c)
 {
   c->members = 1;
-  atomic_store(&c->number, 0);
+  atomic_store(&c->parts, 0);
   atomic_store(&c->busy, 0);
 }
 
@@ -34,6 +37,6 @@ static inline void dx_crew_ready(dx_crew *c)
 void dx_crew_do(dx_crew *c, int64_t count, dx_job job, const void *what);
 /* The leader: no more jobs; helpers return, and the leader is alone. */
 void dx_crew_dismiss(dx_crew *c);
-/* A helper's part of every job until it is dismissed. */
+/* A helper: parts of the crew's jobs until it is dismissed. */
 void dx_crew_help(dx_crew *c, int member);
 #endif
