@@ -9,7 +9,7 @@
 typedef enum {
   DX_CONV_1,        /* 1x1: a linear layer on every pixel */
   DX_CONV_3,        /* 3x3 with a border of zeros: h' = h */
-  DX_CONV_3_DIRECT, /* the same, always by products with the patches: to check the other ways by */
+  DX_CONV_3_DIRECT, /* the same, always by products with the patches */
   DX_CONV_3_HALF,   /* 3x3, every second pixel, zeros right and below only: h' = h / 2, h even */
   DX_CONV_3_HALF_1  /* the same with zeros on all sides */
 } dx_conv_kind;

@@ -120,7 +120,12 @@ typedef struct {
 
 static int64_t channels_of(const maker *k, int level) { return k->c->channels * k->c->multipliers.v[level]; }
 
-static dx_conv_kind conv_3(const maker *k) { return strcmp(k->c->conv, "direct") ? DX_CONV_3 : DX_CONV_3_DIRECT; }
+/* For images of that size. With a tile per example or less Winograd's U, four times as many numbers as W, costs more time
+   on its way from memory than its products save, and is a quarter of the whole DDPM network's. */
+static dx_conv_kind conv_3(const maker *k, dx_shape s)
+{
+  return !strcmp(k->c->conv, "direct") || s.h * s.w <= 16 ? DX_CONV_3_DIRECT : DX_CONV_3;
+}
 
 /* The next step, fed with the last one's output. */
 static step *next(maker *k, step_kind kind)
@@ -149,7 +154,8 @@ static dx_error *add_block(maker *k, const char *name, int64_t out, dx_resample 
   }
   const dx_resblock_config is = {
     .in = s->in.c, .out = out, .time = k->m->embedding.is.out, .groups = k->c->norm_groups, .eps = k->c->norm_eps,
-    .dropout = k->c->dropout, .dropout_number = k->dropouts++, .resample = resample, .conv = conv_3(k),
+    .dropout = k->c->dropout, .dropout_number = k->dropouts++, .resample = resample,
+    .conv = conv_3(k, dx_resample_out(resample, s->in)),
     .time_kind = strcmp(k->c->time, "scale") ? DX_TIME_ADD : DX_TIME_SCALE, .recompute = k->c->recompute};
 
   DX_TRY(dx_resblock_init(&s->block, k->params, &s->packed, name, &is));
@@ -234,7 +240,8 @@ static dx_error *add_up(maker *k, int level)
   for (int j = 0; j <= k->c->blocks; j++) DX_TRY(add_layer(k, "up", i, j, channels_of(k, level), true));
   if (level == 0) return NULL;
   snprintf(name, sizeof name, "up_blocks.%d.upsamplers.0%s", i, conv ? ".conv" : "");
-  return conv ? add_conv(k, UP_CONV, name, conv_3(k)) : add_block(k, name, channels_of(k, level), DX_DOUBLE_SIZE, false);
+  const dx_shape large = dx_resample_out(DX_DOUBLE_SIZE, k->m->step[k->m->steps - 1].out);
+  return conv ? add_conv(k, UP_CONV, name, conv_3(k, large)) : add_block(k, name, channels_of(k, level), DX_DOUBLE_SIZE, false);
 }
 
 /* A size at which no level stands would be attention nowhere, and nobody would notice. */
@@ -285,7 +292,7 @@ static dx_error *build(maker *k, const dx_model_spec *spec)
 
   *first = (step){.kind = CONV, .joined = -1, .in = spec->sample, .out = spec->sample};
   first->out.c = channels;
-  DX_TRY(dx_conv_init(&first->conv, k->params, &first->packed, "conv_in", conv_3(k), spec->sample.c, channels));
+  DX_TRY(dx_conv_init(&first->conv, k->params, &first->packed, "conv_in", conv_3(k, spec->sample), spec->sample.c, channels));
   DX_TRY(dx_embedding_init(&m->embedding, k->params, &m->packed, &is));
   keep(k);
   for (int i = 0; i < c->multipliers.n; i++) DX_TRY(add_down(k, i));
@@ -293,7 +300,7 @@ static dx_error *build(maker *k, const dx_model_spec *spec)
   for (int i = (int)c->multipliers.n - 1; i >= 0; i--) DX_TRY(add_up(k, i));
   DX_TRY(dx_norm_init(&m->norm_out, k->params, "conv_norm_out", DX_NORM_SILU, m->step[m->steps - 1].out.c,
                       c->norm_groups, c->norm_eps));
-  DX_TRY(dx_conv_init(&m->conv_out, k->params, &m->packed, "conv_out", conv_3(k), m->step[m->steps - 1].out.c,
+  DX_TRY(dx_conv_init(&m->conv_out, k->params, &m->packed, "conv_out", conv_3(k, spec->sample), m->step[m->steps - 1].out.c,
                       spec->out_channels));
   for (int i = 0; i < m->steps && !m->recompute; i++) {
     m->step[i].packed_at = m->packed;
