@@ -329,6 +329,50 @@ static void large(void)
   free(x);
 }
 
+enum { LONG = 100000 };
+
+/* Two long datasets among short ones; sent ahead for `file`, or not. */
+static dx_h5 *two_long(const char *file)
+{
+  const dx_h5_info line = {.type = DX_H5_F64, .rank = 1, .dim = {LONG}};
+  double *const x = malloc(LONG * sizeof *x);
+  dx_h5 *f = NULL;
+  int bad = !x || !fine(dx_h5_create(&f));
+
+  for (int k = 0; k < 2 && !bad; k++) {
+    const char *const path = k ? "deep/in/second" : "first";
+
+    for (int i = 0; i < LONG; i++) x[i] = i + k / 2.0;
+    bad += !fine(dx_h5_write(f, path, &line, x, "1", "long", NULL));
+    bad += file && !fine(dx_h5_send(f, file, path));
+    bad += !fine(dx_h5_set_int(f, "/", k ? "two" : "one", k));
+  }
+  free(x);
+  if (bad) dx_h5_close(f);
+  return bad ? NULL : f;
+}
+
+static void sent_ahead(void)
+{
+  dx_h5 *f = two_long(NULL);
+  char *whole = NULL, *sent = NULL;
+  size_t n = 0, m = 1;
+
+  ok(f && fine(dx_h5_save(f, in("whole.h5"))), "two long datasets");
+  dx_h5_close(f);
+  f = two_long(in("sent.h5"));
+  ok(f && dx_file_exists(in("sent.h5.part")), "sent ahead they are in the temporary file");
+  ok(f && fine(dx_h5_save(f, in("sent.h5"))) && !dx_file_exists(in("sent.h5.part")) && fine(dx_file_check_seal(in("sent.h5"))),
+     "which becomes the file, sealed");
+  dx_h5_close(f);
+  ok(fine(dx_file_read(in("whole.h5"), 1 << 24, &whole, &n)) && fine(dx_file_read(in("sent.h5"), 1 << 24, &sent, &m)) &&
+     n == m && n > 16 * LONG && !memcmp(whole, sent, n), "the same bytes as without");
+  free(whole);
+  free(sent);
+  dx_h5_close(two_long(in("never.h5")));
+  ok(!dx_file_exists(in("never.h5")) && !dx_file_exists(in("never.h5.part")), "closed without being saved it leaves nothing");
+}
+
 static void disk_full(void)
 {
   const char *small = in("small");
@@ -350,7 +394,12 @@ static void disk_full(void)
      "disk full: told, and the older file stands");
   strcat(path, ".part");
   ok(!dx_file_exists(path), "disk full: no temporary file is left");
+  path[strlen(path) - 5] = '\0';
+  ok(fails(dx_h5_send(f, path, "more"), DX_E_IO, "small/f.h5: No space left on device") && whole_reads(path),
+     "disk full: told of data that are sent ahead");
   dx_h5_close(f);
+  strcat(path, ".part");
+  ok(!dx_file_exists(path), "disk full: nor is one of them left");
   umount(small);
 }
 
@@ -447,6 +496,7 @@ int main(void)
   equal_bytes();
   refused_writes();
   large();
+  sent_ahead();
   disk_full();
   by_h5py();
   no_permission();

@@ -2,8 +2,10 @@
 /* base/memory.c - see memory.h. */
 #include "base/memory.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
@@ -17,4 +19,17 @@ void *dx_memory(size_t bytes)
   if (align == HUGE_PAGE) (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
   return p;
+}
+
+void dx_memory_give_back(void *p, size_t bytes)
+{
+#ifdef MADV_DONTNEED
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)p + page - 1) / page * page;
+  const uintptr_t end = ((uintptr_t)p + bytes) / page * page;
+
+  if (end > first) (void)madvise((void *)first, end - first, MADV_DONTNEED);
+#else
+  (void)p;
+  (void)bytes;
+#endif
 }

@@ -8,4 +8,7 @@
    where the system has them: with pages of 4 KiB a product that reads megabytes of weights once waits for their
    addresses. Give back by free.  Local */
 void *dx_memory(size_t bytes);
+/* Nobody needs what stands there any more: its whole pages go back to the system, which gives other ones at the next
+   touch. Where there is no such call all stays as it is.  Local */
+void dx_memory_give_back(void *p, size_t bytes);
 #endif

@@ -7,8 +7,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -99,24 +97,10 @@ int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last)
   return most;
 }
 
-/* The pages that lie in it whole; where the system has no such call it stays with us. */
-static void give_back(float *p, int64_t n)
-{
-#ifdef MADV_DONTNEED
-  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)p + page - 1) / page * page;
-  const uintptr_t end = (uintptr_t)(p + n) / page * page;
-
-  if (end > first) (void)madvise((void *)first, end - first, MADV_DONTNEED);
-#else
-  (void)p;
-  (void)n;
-#endif
-}
-
 void dx_reduce_rest(dx_reduce *r)
 {
   for (int t = 0; t < r->folders; t++)
-    for (int b = 0; b < r->fold[t].buffers; b++) give_back(r->fold[t].buffer[b], r->floats);
+    for (int b = 0; b < r->fold[t].buffers; b++) dx_memory_give_back(r->fold[t].buffer[b], (size_t)r->floats * sizeof(float));
 }
 
 static float *vector(int64_t n)

@@ -20,15 +20,16 @@ enum { BLOCK = 1 << 20, MARK = 8, SEAL = 16 }; /* of a seal */
 static const char mark[MARK + 1] = "diffxsum";
 
 /* All bytes, or errno. */
-static int write_all(int fd, const unsigned char *p, size_t size)
+static int write_at(int fd, off_t at, const unsigned char *p, size_t size)
 {
   while (size > 0) {
-    const ssize_t n = write(fd, p, size < PIECE ? size : PIECE);
+    const ssize_t n = pwrite(fd, p, size < PIECE ? size : PIECE, at);
 
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno;
     if (n == 0) return ENOSPC;
     p += n;
+    at += n;
     size -= (size_t)n;
   }
   return 0;
@@ -116,7 +117,7 @@ static int open_part(const char *part, int *fd)
   struct stat ours, there;
 
   for (;;) {
-    *fd = open(part, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    *fd = open(part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (*fd < 0) return errno;
     if (flock(*fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
       close(*fd);
@@ -130,34 +131,85 @@ static int open_part(const char *part, int *fd)
   }
 }
 
-static int write_part(int fd, const dx_bytes *s, int n)
-{
-  int why = 0;
+struct dx_file {
+  char *path, *part;
+  int fd;
+};
 
-  for (int i = 0; i < n && !why; i++) why = write_all(fd, s[i].bytes, s[i].size);
-  if (why) return why;
-  return fsync(fd) ? errno : 0;
+static void file_free(dx_file *f)
+{
+  if (f) {
+    free(f->path);
+    free(f->part);
+  }
+  free(f);
+}
+
+static dx_error *cannot_write(const dx_file *f, int why)
+{
+  if (why == EBUSY) return DX_FAIL(IO, "cannot write %s: another process is writing it", f->path);
+  return DX_FAIL(IO, "cannot write %s: %s", f->path, strerror(why));
+}
+
+dx_error *dx_file_begin(const char *path, dx_file **out)
+{
+  dx_file *const f = calloc(1, sizeof *f);
+  dx_error *e = NULL;
+  int why;
+
+  if (f) f->path = strdup(path), f->part = dx_file_part(path);
+  if (!f || !f->path || !f->part) e = DX_FAIL(INTERNAL, "out of memory");
+  else if ((why = open_part(f->part, &f->fd))) e = cannot_write(f, why);
+  if (e) file_free(f);
+  else *out = f;
+  return e;
+}
+
+dx_error *dx_file_put(dx_file *f, int64_t at, const void *bytes, size_t size)
+{
+  const int why = write_at(f->fd, at, bytes, size);
+
+  return why ? cannot_write(f, why) : NULL;
+}
+
+void dx_file_abandon(dx_file *f)
+{
+  if (!f) return;
+  unlink(f->part);
+  close(f->fd);
+  file_free(f);
+}
+
+dx_error *dx_file_finish(dx_file *f)
+{
+  const int why = fsync(f->fd) || rename(f->part, f->path) ? errno : 0;
+  dx_error *e;
+
+  if (why) {
+    e = cannot_write(f, why);
+    dx_file_abandon(f);
+    return e;
+  }
+  close(f->fd); /* after the rename: the lock holds until the name is free */
+  e = dx_folder_sync(f->path);
+  file_free(f);
+  return e;
 }
 
 dx_error *dx_file_write_parts(const char *path, const dx_bytes *s, int n)
 {
-  char *part = dx_file_part(path);
-  int fd, why;
+  dx_file *f;
+  dx_error *e = NULL;
+  int64_t at = 0;
 
-  if (!part) return DX_FAIL(INTERNAL, "out of memory");
-  why = open_part(part, &fd);
-  if (why) {
-    free(part);
-    if (why == EBUSY) return DX_FAIL(IO, "cannot write %s: another process is writing it", path);
-    return DX_FAIL(IO, "cannot write %s: %s", path, strerror(why));
+  DX_TRY(dx_file_begin(path, &f));
+  for (int i = 0; i < n && !e; i++) {
+    e = dx_file_put(f, at, s[i].bytes, s[i].size);
+    at += (int64_t)s[i].size;
   }
-  why = write_part(fd, s, n);
-  if (!why && rename(part, path)) why = errno;
-  if (why) unlink(part);
-  close(fd); /* after the rename: the lock holds until the name is free */
-  free(part);
-  if (why) return DX_FAIL(IO, "cannot write %s: %s", path, strerror(why));
-  return dx_folder_sync(path);
+  if (!e) return dx_file_finish(f);
+  dx_file_abandon(f);
+  return e;
 }
 
 dx_error *dx_file_write_atomic(const char *path, const void *bytes, size_t size)
@@ -203,20 +255,46 @@ static bool read_whole(int fd, unsigned char *p, size_t size, off_t at)
   return true;
 }
 
-static dx_error *check_seal(int fd, const char *path, unsigned char *block)
+/* The hash of the first `size` bytes. */
+static dx_error *hash_of(int fd, const char *path, off_t size, uint64_t *hash)
+{
+  unsigned char *const block = malloc(BLOCK);
+
+  if (!block) return DX_FAIL(INTERNAL, "out of memory");
+  *hash = 0;
+  for (off_t at = 0; at < size; at += BLOCK) {
+    const size_t n = size - at < BLOCK ? (size_t)(size - at) : BLOCK;
+
+    if (!read_whole(fd, block, n, at)) {
+      free(block);
+      return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
+    }
+    *hash = add_to_hash(*hash, block, n);
+  }
+  free(block);
+  return NULL;
+}
+
+dx_error *dx_file_seal(dx_file *f)
+{
+  unsigned char seal[SEAL];
+  struct stat s;
+  uint64_t hash;
+
+  if (fstat(f->fd, &s)) return DX_FAIL(IO, "cannot read %s: %s", f->part, strerror(errno));
+  DX_TRY(hash_of(f->fd, f->part, s.st_size, &hash));
+  make_seal(seal, hash);
+  return dx_file_put(f, s.st_size, seal, SEAL);
+}
+
+static dx_error *check_seal(int fd, const char *path)
 {
   unsigned char seal[SEAL], found[SEAL];
-  uint64_t hash = 0;
+  uint64_t hash;
   struct stat s;
 
   if (fstat(fd, &s)) return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
-  for (off_t at = 0; at < s.st_size - SEAL; at += BLOCK) {
-    const off_t rest = s.st_size - SEAL - at;
-    const size_t n = rest < BLOCK ? (size_t)rest : BLOCK;
-
-    if (!read_whole(fd, block, n, at)) return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
-    hash = add_to_hash(hash, block, n);
-  }
+  DX_TRY(hash_of(fd, path, s.st_size - SEAL, &hash));
   make_seal(seal, hash);
   if (s.st_size < SEAL || !read_whole(fd, found, SEAL, s.st_size - SEAL) || memcmp(found, seal, MARK))
     return DX_FAIL(DATA, "%s has no seal at its end: it was cut short, changed, or not written by diffx", path);
@@ -226,15 +304,12 @@ static dx_error *check_seal(int fd, const char *path, unsigned char *block)
 
 dx_error *dx_file_check_seal(const char *path)
 {
-  unsigned char *const block = malloc(BLOCK);
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   dx_error *e;
 
-  if (fd < 0) e = DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
-  else if (!block) e = DX_FAIL(INTERNAL, "out of memory");
-  else e = check_seal(fd, path, block);
-  if (fd >= 0) close(fd);
-  free(block);
+  if (fd < 0) return DX_FAIL(IO, "cannot read %s: %s", path, strerror(errno));
+  e = check_seal(fd, path);
+  close(fd);
   return e;
 }
 

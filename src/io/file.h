@@ -19,6 +19,16 @@ dx_error *dx_file_write_parts(const char *path, const dx_bytes *part, int n) DX_
 dx_error *dx_file_write_sealed(const char *path, const void *bytes, size_t size) DX_MUST_CHECK;
 /* Is the file, to the bit, what dx_file_write_sealed wrote? Else DX_E_DATA. */
 dx_error *dx_file_check_seal(const char *path) DX_MUST_CHECK;
+
+/* The same piece by piece: the temporary file is ours from begin on, and its pieces, each at its place, may come in any
+   order. finish gives it its name and takes `f`, whatever comes of it; abandon, where that is not to be, leaves no file. */
+typedef struct dx_file dx_file;
+dx_error *dx_file_begin(const char *path, dx_file **out) DX_MUST_CHECK;
+dx_error *dx_file_put(dx_file *f, int64_t at, const void *bytes, size_t size) DX_MUST_CHECK;
+dx_error *dx_file_seal(dx_file *f) DX_MUST_CHECK; /* behind all that is there, which is read for it */
+dx_error *dx_file_finish(dx_file *f) DX_MUST_CHECK;
+void dx_file_abandon(dx_file *f); /* NULL is fine */
+
 bool dx_file_exists(const char *path);
 bool dx_folder_has(const char *folder, const char *name);
 /* Make a folder and those above it; fine if there. The error names the folder that failed. */

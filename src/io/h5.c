@@ -2,7 +2,7 @@
 /* io/h5.c - opening, closing and saving HDF5 files, and the words of their errors; see h5.h. */
 #include "io/h5_inside.h"
 
-#include "io/file.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -132,6 +132,7 @@ void dx_h5_close(dx_h5 *f)
 {
   if (!f) return;
   if (f->file >= 0) H5Fclose(f->file);
+  dx_file_abandon(f->out);
   free(f->path);
   free(f);
 }
@@ -179,13 +180,66 @@ static dx_error *image_of(dx_h5 *f, void **bytes, size_t *size)
   return NULL;
 }
 
+/* Where the data of a contiguous dataset stand in the image. */
+static dx_error *place_of(dx_h5 *f, const char *path, size_t *at, size_t *size)
+{
+  const hid_t set = H5Dopen2(f->file, path, H5P_DEFAULT);
+  const haddr_t offset = set < 0 ? HADDR_UNDEF : H5Dget_offset(set);
+
+  if (offset == HADDR_UNDEF) {
+    dx_error *const e = dx_h5_failed(f, "find the data of", path);
+
+    if (set >= 0) H5Dclose(set);
+    return e;
+  }
+  *at = (size_t)offset;
+  *size = (size_t)H5Dget_storage_size(set);
+  H5Dclose(set);
+  return NULL;
+}
+
+dx_error *dx_h5_send(dx_h5 *f, const char *file, const char *path)
+{
+  void *bytes = NULL;
+  size_t all = 0, at = 0, size = 0;
+
+  if (f->sent_count == DX_H5_SENT) return NULL; /* it goes with the rest */
+  DX_TRY(dx_error_in(place_of(f, path, &at, &size), "%s", file));
+  DX_TRY(dx_error_in(image_of(f, &bytes, &all), "%s", file));
+  if (!f->out) DX_TRY(dx_file_begin(file, &f->out));
+  DX_TRY(dx_file_put(f->out, (int64_t)at, (char *)bytes + at, size));
+  dx_memory_give_back((char *)bytes + at, size);
+  f->sent[f->sent_count].at = at;
+  f->sent[f->sent_count++].size = size;
+  return NULL;
+}
+
+/* What stands in the image before, between and behind the data that were sent. */
+static dx_error *put_rest(dx_h5 *f, const char *bytes, size_t size)
+{
+  for (size_t at = 0; at < size;) {
+    size_t next = size, go_on = size;
+
+    for (int i = 0; i < f->sent_count; i++)
+      if (f->sent[i].at >= at && f->sent[i].at < next) next = f->sent[i].at, go_on = next + f->sent[i].size;
+    DX_TRY(dx_file_put(f->out, (int64_t)at, bytes + at, next - at));
+    at = go_on;
+  }
+  return NULL;
+}
+
 dx_error *dx_h5_save(dx_h5 *f, const char *path)
 {
   void *bytes = NULL;
   size_t size = 0;
+  dx_file *out = f->out;
 
   DX_TRY(dx_error_in(image_of(f, &bytes, &size), "%s", path));
-  return dx_file_write_sealed(path, bytes, size);
+  if (!out) return dx_file_write_sealed(path, bytes, size);
+  DX_TRY(put_rest(f, bytes, size));
+  DX_TRY(dx_file_seal(out));
+  f->out = NULL;
+  return dx_file_finish(out);
 }
 
 static uint64_t number_at(const unsigned char *p, int bytes)

@@ -2,13 +2,19 @@
 /* io/h5_inside.h - what h5.c, h5_write.c and h5_read.c share. All Local. */
 #ifndef DX_IO_H5_INSIDE_H
 #define DX_IO_H5_INSIDE_H
+#include "io/file.h"
 #include "io/h5.h"
 
 #include <hdf5.h>
 
+enum { DX_H5_SENT = 32 };
+
 struct dx_h5 {
   hid_t file;
   char *path; /* for messages; "" of a file that is being built */
+  dx_file *out; /* with data that were sent ahead, and where they stand */
+  struct { size_t at, size; } sent[DX_H5_SENT];
+  int sent_count;
 };
 
 /* The innermost words of HDF5's error stack about the call that just failed. */

@@ -146,32 +146,39 @@ static dx_error *gather_slices(const dx_comm *c, const dx_state *s, const float 
   return err;
 }
 
+/* A whole vector of the state, which does not wait in memory for those that follow. */
+static dx_error *write_vector(dx_h5 *f, const char *file, const char *path, const dx_state *s, const float *v, const char *what)
+{
+  DX_TRY(write_array(f, path, DX_H5_F32, s->floats, v, what));
+  return dx_h5_send(f, file, path);
+}
+
 /* Gather one vector and write it on rank 0.  Collective */
-static dx_error *save_slices(dx_h5 *f, const dx_comm *c, const dx_state *s, const float *mine, const char *path,
-                             const char *what)
+static dx_error *save_slices(dx_h5 *f, const char *file, const dx_comm *c, const dx_state *s, const float *mine,
+                             const char *path, const char *what)
 {
   float *whole = NULL;
   const bool alone = dx_comm_size(c) == 1; /* with the whole vector in hand */
   dx_error *err = alone ? NULL : gather_slices(c, s, mine, &whole);
 
-  if (!err) err = dx_comm_agree(c, f ? write_array(f, path, DX_H5_F32, s->floats, alone ? mine : whole, what) : NULL);
+  if (!err) err = dx_comm_agree(c, f ? write_vector(f, file, path, s, alone ? mine : whole, what) : NULL);
   free(whole);
   return err;
 }
 
 /* Collective */
-static dx_error *save_averages(dx_h5 *f, const dx_comm *c, const dx_problem *p, const dx_state *s)
+static dx_error *save_averages(dx_h5 *f, const char *file, const dx_comm *c, const dx_problem *p, const dx_state *s)
 {
   char name[DX_WEIGHTS_NAME], path[DX_WEIGHTS_NAME + 1];
 
   for (int i = 0; i < s->averages; i++) {
     snprintf(path, sizeof path, "/%s", dx_weights_name(&p->spec->train, i + 1, name));
-    DX_TRY(save_slices(f, c, s, s->ema[i], path, "moving average of the weights"));
+    DX_TRY(save_slices(f, file, c, s, s->ema[i], path, "moving average of the weights"));
   }
   return NULL;
 }
 
-static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
+static dx_error *write_own(dx_h5 *f, const char *file, const dx_problem *p, const dx_state *s)
 {
   const dx_dataset_info *const i = p->info;
   const head_out h = {.step = s->step, .settings = p->spec->settings, .kernels = p->team->kernels,
@@ -183,7 +190,7 @@ static dx_error *write_own(dx_h5 *f, const dx_problem *p, const dx_state *s)
   if (p->net) DX_TRY(write_table(f, dx_net_params(p->net)));
   DX_TRY(write_window(f, &s->window, p->process.timesteps));
   DX_TRY(write_history(f, &s->history));
-  return write_array(f, "/weights", DX_H5_F32, s->floats, s->w, "the parameters, one vector (see /parameters)");
+  return write_vector(f, file, "/weights", s, s->w, "the parameters, one vector (see /parameters)");
 }
 
 /* By step: the names are equal but for the number, which grows longer after eight digits. */
@@ -261,11 +268,11 @@ dx_error *dx_checkpoint_save(dx_trainer *t, const dx_problem *p, const char *fol
   dx_trainer_collect(t);
   snprintf(path, sizeof path, "%s/step-%08lld.h5", folder, (long long)s->step);
   err = lead ? dx_h5_create(&f) : NULL;
-  if (lead && !err) err = write_own(f, p, s);
+  if (lead && !err) err = write_own(f, path, p, s);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
-  DX_TRY_GOTO(err, out, save_slices(f, c, s, s->moment1, "/moment1", "Adam's first moment"));
-  DX_TRY_GOTO(err, out, save_slices(f, c, s, s->moment2, "/moment2", "Adam's second moment"));
-  DX_TRY_GOTO(err, out, save_averages(f, c, p, s));
+  DX_TRY_GOTO(err, out, save_slices(f, path, c, s, s->moment1, "/moment1", "Adam's first moment"));
+  DX_TRY_GOTO(err, out, save_slices(f, path, c, s, s->moment2, "/moment2", "Adam's second moment"));
+  DX_TRY_GOTO(err, out, save_averages(f, path, c, p, s));
   err = lead ? dx_h5_save(f, path) : NULL;
   if (lead && !err) err = drop_old(folder, path, keep);
   err = dx_comm_agree(c, err);

@@ -569,7 +569,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
                   4 * (examples * p->dim + (2 * (1 + dx_objective_width(&p->objective)) * one + p->dim) * crews) +
                   (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
                   (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
-  plan.checkpoint = 4 * (3 + dx_averages(c) + (ranks > 1)) * floats;
+  plan.checkpoint = 4 * (1 + (ranks > 1)) * floats;
   const int64_t step = plan.gradients + plan.packed + plan.workspace * crews;
   plan.bytes = plan.state + plan.examples + (step > plan.checkpoint ? step : plan.checkpoint);
   return plan;
