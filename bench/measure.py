@@ -43,6 +43,19 @@ def run(command):
     return text, float(words[1]), float(words[2]) / 1024
 
 
+def seconds_until(command, word):
+    """Seconds from the start of a command, which goes on to its end, until it prints a line with that word."""
+    start, found = time.perf_counter(), None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+                          text=True) as process:
+        for line in process.stdout:
+            if found is None and word in line:
+                found = time.perf_counter() - start
+    if process.returncode or found is None:
+        sys.exit(f'{" ".join(command)}: status {process.returncode}, and {found} seconds until "{word}"')
+    return found
+
+
 def training_seconds(record):
     """Seconds from each row to the next of a run that was not interrupted, and the steps between them."""
     with h5py.File(record) as file:

@@ -62,6 +62,9 @@ same "a U-Net on images" 1 7
 "$diffx" "$file" output=plan --dry-run run.threads=12 >said 2>&1
 grep -q '^grains  *6 ' said && grep -q '^crews  *6 of up to 2 threads' said && ! grep -q idle said
 judge $? "a plan tells of crews"
+"$diffx" "$file" output=plan --dry-run run.threads=12 run.crew=1 >said 2>&1
+grep -q '12 workers but only 6 grains: 6 workers will be idle' said
+judge $? "and of threads that may not help"
 same "a U-Net on images" 3 5
 same "a U-Net on images" 1 4 run.crew=2
 same "a U-Net on images" 2 3 run.crew=3 model.recompute=true

@@ -12,12 +12,13 @@ static uint64_t fold(uint64_t h, uint64_t word)
   return h << 29 | h >> 35;
 }
 
+/* Little-endian everywhere. */
 static uint64_t word_at(const unsigned char *p)
 {
-  uint64_t w = 0;
+  uint64_t w;
 
-  for (int i = 7; i >= 0; i--) w = w << 8 | p[i]; /* little-endian everywhere */
-  return w;
+  memcpy(&w, p, sizeof w);
+  return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? __builtin_bswap64(w) : w;
 }
 
 uint64_t dx_hash(const void *bytes, size_t size, uint64_t seed)

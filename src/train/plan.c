@@ -68,11 +68,12 @@ static int64_t times(int64_t every, int64_t steps)
   return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
 }
 
-/* Workers that have a part in a step of training: threads without a grain help where a network can be shared, but ranks
-   do not help each other. */
+/* Workers that have a part in a step of training: threads without a grain help where a network can be shared, as many as
+   run.crew allows, but ranks do not help each other. */
 static int64_t busy_workers(const dx_problem *p, int64_t workers, int64_t grains)
 {
-  const int64_t helpers = p->net && dx_net_shares(p->net) ? p->team->threads : 1, most = grains * helpers;
+  const bool shares = p->net && dx_net_shares(p->net);
+  const int64_t most = grains * dx_team_members(p->team, dx_team_crews(p->team, 1, shares));
 
   return most < workers ? most : workers;
 }
