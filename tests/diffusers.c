@@ -158,7 +158,7 @@ static void predict(const net *t, float *y)
 
   for (uint64_t i = 0; i < B * PIXELS * C; i++) x[i] = (float)(1.5 * draw(i));
   dx_kernels_ref(&kernels);
-  unet->pack(t->model, &kernels, t->w, packed, 0, 1);
+  unet->pack(t->model, &kernels, DX_PASS_INFER, t->w, packed, 0, 1);
   unet->place(t->model, B, DX_PASS_INFER, &count, acts);
   if (!fine(dx_arena_create(count.peak, &arena))) abort();
   unet->place(t->model, B, DX_PASS_INFER, &arena, acts);

@@ -62,7 +62,7 @@ int main(void)
 
   const dx_pass p = {.kernel = &k, .w = w, .packed = packed, .gw = gw, .work = &arena};
   const dx_condition c = {.time = time};
-  mlp->pack(model, &k, w, packed, 0, 1);
+  mlp->pack(model, &k, DX_PASS_TRAIN, w, packed, 0, 1);
   mlp->forward(model, &p, B, x, &c, acts, y);
   const dx_process_config pc = {.schedule = "linear", .timesteps = T, .decoder_variance = "auto"};
   const dx_schedule *const linear = dx_schedule_find("linear");

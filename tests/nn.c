@@ -52,7 +52,7 @@ static double loss(rig *r)
                      .draw = &draw};
   const dx_condition c = {.time = r->time, .label = label};
 
-  r->kind->pack(r->model, &r->k, r->w, r->packed, 0, 1);
+  r->kind->pack(r->model, &r->k, DX_PASS_TRAIN, r->w, r->packed, 0, 1);
   r->kind->forward(r->model, &p, r->B, r->x, &c, r->acts, r->y);
   return dot(r->B * r->out, r->y, r->c);
 }
@@ -332,7 +332,7 @@ static void check_conv(dx_conv_kind kind, dx_shape s, int64_t out, const char *w
 
   dx_params_start(&params, 9, w);
   fill(x, nx, 1), fill(gy, ny, 2), fill(base, ny, 3), fill(each, s.b * out, 4);
-  dx_conv_pack(&l, &k, w, pk);
+  dx_conv_pack(&l, &k, DX_PASS_TRAIN, w, pk);
   const dx_pass p = {.kernel = &k, .w = w, .packed = pk, .gw = gw, .work = &arena};
   dx_conv_forward(&l, &p, s, x, (dx_conv_base){.pixels = base, .example = each}, y);
   for (int64_t i = 0; i < ny; i++) {
@@ -403,7 +403,7 @@ static conv_case conv_create(dx_conv_kind kind, dx_shape s, int64_t out, const c
   t.x = random_floats(dx_shape_count(s), 1), t.gx = random_floats(dx_shape_count(s), 0);
   t.y = random_floats(dx_shape_count(t.o), 0), t.gy = random_floats(dx_shape_count(t.o), 2);
   dx_params_start(&t.params, 9, t.w);
-  dx_conv_pack(&t.l, &t.k, t.w, t.pk);
+  dx_conv_pack(&t.l, &t.k, DX_PASS_TRAIN, t.w, t.pk);
   return t;
 }
 

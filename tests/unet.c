@@ -89,8 +89,8 @@ static int run(net *t, const char *line)
   fill("c", t->out, 1, 0, t->c);
 
   const dx_condition c = {.time = times, .label = labels};
-  kind->pack(t->model, &kernels, t->w, t->packed, 0, 2);
-  kind->pack(t->model, &kernels, t->w, t->packed, 1, 2);
+  kind->pack(t->model, &kernels, DX_PASS_TRAIN, t->w, t->packed, 0, 2);
+  kind->pack(t->model, &kernels, DX_PASS_TRAIN, t->w, t->packed, 1, 2);
   place(t, DX_PASS_INFER);
   dx_pass p = {.kernel = &kernels, .w = t->w, .packed = t->packed, .gw = t->gw, .work = &t->arena};
   kind->forward(t->model, &p, t->B, t->x, &c, t->acts, t->again);

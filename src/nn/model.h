@@ -24,8 +24,6 @@ typedef struct {
   const int32_t *label; /* (B), or NULL: a model without classes does not read it */
 } dx_condition;
 
-typedef enum { DX_PASS_INFER, DX_PASS_TRAIN } dx_pass_kind; /* TRAIN keeps what backward needs */
-
 typedef struct {
   const char *name, *help;
   const dx_option *options;
@@ -33,9 +31,9 @@ typedef struct {
   /* Registers the parameters; *model is owned by the caller (destroy).  Local */
   dx_error *(*create)(const void *config, const dx_model_spec *spec, dx_params *params, void **model);
   void (*destroy)(void *model);
-  /* Floats of the packed weights, and their making from w: part of parts, for threads.  Local */
+  /* Floats of the packed weights, and their making from w for passes of a kind: part of parts, for threads.  Local */
   int64_t (*packed)(const void *model);
-  void (*pack)(const void *model, const dx_kernels *k, const float *w, float *packed, int part, int parts);
+  void (*pack)(const void *model, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed, int part, int parts);
   bool shares; /* its passes hand out jobs to p->crew */
   /* Activations of a pass of B examples: acts_size bytes of pointers, set from the arena
      (which only measures when it has no memory), with scratch for its members.  Local */

@@ -67,10 +67,11 @@ out:
 
 static int64_t packed(const void *model) { return ((const mlp *)model)->packed; }
 
-static void pack(const void *model, const dx_kernels *k, const float *w, float *packed_, int part, int parts)
+static void pack(const void *model, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed_, int part, int parts)
 {
   const mlp *const m = model;
 
+  (void)kind;
   for (int i = part; i < m->layers; i += parts) dx_linear_pack(&m->layer[i], k, w, packed_);
 }
 

@@ -327,21 +327,22 @@ static dx_error *create(const void *config_, const dx_model_spec *spec, dx_param
 
 static int64_t packed(const void *model) { return ((const unet *)model)->packed; }
 
-static void pack_step(const step *s, const dx_kernels *k, const float *w, float *to)
+static void pack_step(const step *s, const dx_kernels *k, dx_pass_kind kind, const float *w, float *to)
 {
-  if (s->kind == BLOCK) dx_resblock_pack(&s->block, k, w, to);
-  else if (s->kind == ATTENTION) dx_attention_pack(&s->attention, k, w, to);
-  else dx_conv_pack(&s->conv, k, w, to);
+  if (s->kind == BLOCK) dx_resblock_pack(&s->block, k, kind, w, to);
+  else if (s->kind == ATTENTION) dx_attention_pack(&s->attention, k, kind, w, to);
+  else dx_conv_pack(&s->conv, k, kind, w, to);
 }
 
-static void pack(const void *model, const dx_kernels *k, const float *w, float *packed_, int part, int parts)
+static void pack(const void *model, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed_, int part, int parts)
 {
   const unet *const m = model;
 
-  for (int i = part; i < m->steps && !m->recompute; i += parts) pack_step(&m->step[i], k, w, packed_ + m->step[i].packed_at);
+  for (int i = part; i < m->steps && !m->recompute; i += parts)
+    pack_step(&m->step[i], k, kind, w, packed_ + m->step[i].packed_at);
   if (part) return;
   dx_embedding_pack(&m->embedding, k, w, packed_);
-  dx_conv_pack(&m->conv_out, k, w, packed_);
+  dx_conv_pack(&m->conv_out, k, kind, w, packed_);
 }
 
 /* ---- memory ---- */
@@ -507,8 +508,8 @@ static dx_pass enter(const acts *s, const dx_pass *p, int position, dx_arena *wo
   return q;
 }
 
-/* The pass of one step, with its packed weights. */
-static dx_pass enter_step(const unet *m, const acts *s, const dx_pass *p, int i, int position, dx_arena *work)
+/* The pass of one step, with its packed weights; kind: what is to be done in it. */
+static dx_pass enter_step(const unet *m, const acts *s, const dx_pass *p, int i, int position, dx_pass_kind kind, dx_arena *work)
 {
   const step *const l = &m->step[i];
   dx_pass q = enter(s, p, position, work);
@@ -518,7 +519,7 @@ static dx_pass enter_step(const unet *m, const acts *s, const dx_pass *p, int i,
   } else {
     float *const own = dx_arena_floats(work, l->packed);
 
-    pack_step(l, q.kernel, q.w, own);
+    pack_step(l, q.kernel, kind, q.w, own);
     q.packed = own;
   }
   return q;
@@ -537,7 +538,7 @@ static void step_forward(const unet *m, const dx_pass *p_, int64_t B, acts *s, i
   const step *const l = &m->step[i];
   step_acts *const t = &s->step[i];
   const dx_shape in = with(l->in, B), up = dx_resample_out(DX_DOUBLE_SIZE, in);
-  const dx_pass pass = enter_step(m, s, p_, i, forward_of(i), &t->forward), *const p = &pass;
+  const dx_pass pass = enter_step(m, s, p_, i, forward_of(i), DX_PASS_INFER, &t->forward), *const p = &pass;
   const dx_beside x = input(m, s, i);
   float *large;
 
@@ -619,7 +620,7 @@ static void step_backward(const unet *m, const dx_pass *p_, int64_t B, acts *s, 
   const step *const l = &m->step[i];
   step_acts *const t = &s->step[i];
   const dx_shape in = with(l->in, B);
-  const dx_pass pass = enter_step(m, s, p_, i, backward_of(m, i), &t->backward), *const p = &pass;
+  const dx_pass pass = enter_step(m, s, p_, i, backward_of(m, i), DX_PASS_TRAIN, &t->backward), *const p = &pass;
   const dx_beside x = input(m, s, i);
 
   switch (l->kind) {

@@ -46,6 +46,8 @@ typedef struct {
   const uint32_t *place;
 } dx_draw;
 
+typedef enum { DX_PASS_INFER, DX_PASS_TRAIN } dx_pass_kind; /* TRAIN has what backward needs */
+
 /* All that one pass through the network may touch. Weights are read by many threads
    at once, gradients and work belong to one, or to one crew. */
 typedef struct {

@@ -34,10 +34,10 @@ static float *backward_u(const dx_conv *l, const float *packed)
   return (float *)packed + l->packed + dx_winograd_packed(l) / 2;
 }
 
-/* U of `outs` output channels x `ins` input channels from (o, c) on, into its place for either direction: the weights
+/* U of `outs` output channels x `ins` input channels from (o, c) on, into its place for either direction that passes have: the weights
    are turned, for there are four times as many numbers in U. */
-static void pack_square(const dx_conv *l, const dx_kernels *k, const float *w, float *packed, int64_t o, int64_t outs,
-                        int64_t c, int64_t ins)
+static void pack_square(const dx_conv *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed, int64_t o,
+                        int64_t outs, int64_t c, int64_t ins)
 {
   float *const to = forward_u(l, packed) + o * l->in + c * outs, *const back = backward_u(l, packed) + c * l->out + o * ins;
   float turned[PANEL * 9 * PANEL];
@@ -45,14 +45,14 @@ static void pack_square(const dx_conv *l, const dx_kernels *k, const float *w, f
   for (int64_t tap = 0; tap < 9; tap++)
     k->transpose(outs, ins, w + o * 9 * l->in + tap * l->in + c, 9 * l->in, turned + tap * outs, 9 * outs);
   k->winograd_u(ins, outs, turned, 9 * outs, outs, to, slice_of(l));
-  k->winograd_u(outs, ins, w + o * 9 * l->in + c, 9 * l->in, l->in, back, slice_of(l));
+  if (kind == DX_PASS_TRAIN) k->winograd_u(outs, ins, w + o * 9 * l->in + c, 9 * l->in, l->in, back, slice_of(l));
 }
 
-void dx_winograd_pack(const dx_conv *l, const dx_kernels *k, const float *w, float *packed)
+void dx_winograd_pack(const dx_conv *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed)
 {
   for (int64_t o = 0; o < l->out; o += PANEL)
     for (int64_t c = 0; c < l->in; c += PANEL)
-      pack_square(l, k, w + l->w.at, packed, o, less(PANEL, l->out - o), c, less(PANEL, l->in - c));
+      pack_square(l, k, kind, w + l->w.at, packed, o, less(PANEL, l->out - o), c, less(PANEL, l->in - c));
 }
 
 /* ---- tiles ---- */

@@ -8,6 +8,8 @@
 #include "base/memory.h"
 #include "comm/reduce.h"
 
+enum { PARTS = 8 }; /* of the packing for each thread: layers differ in size */
+
 /* What one crew needs for its passes. */
 typedef struct {
   dx_arena arena;
@@ -20,6 +22,7 @@ struct dx_net {
   void *state;
   dx_params params;
   const float *w;
+  dx_pass_kind kind; /* that was reserved last */
   float *packed;
   worker *worker; /* (threads) */
   dx_profile *profile; /* (threads, and their sum), or NULL */
@@ -82,6 +85,7 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B, int crews)
   const size_t need = dx_net_bytes(n, kind, B, crews), packed = (size_t)dx_net_packed(n) * sizeof(float);
 
   if (need == 0) return DX_FAIL(INTERNAL, "no memory to measure a network");
+  n->kind = kind;
   if (!n->packed) n->packed = dx_memory(packed);
   if (!n->packed) return DX_FAIL(INTERNAL, "no memory for packed weights of %zu bytes", packed);
   for (int i = 0; i < n->team->threads; i++) {
@@ -109,10 +113,10 @@ void dx_net_load(dx_net *n, const float *w)
   const int threads = n->team->threads;
 
   n->w = w;
-#pragma omp parallel for num_threads(threads) schedule(static) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
-  for (int i = 0; i < threads; i++) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
+  for (int i = 0; i < PARTS * threads; i++) {
     dx_float_mode(); /* this may be the first that a thread computes */
-    n->model->pack(n->state, &n->team->kernel, w, n->packed, i, threads);
+    n->model->pack(n->state, &n->team->kernel, n->kind, w, n->packed, i, PARTS * threads);
   }
 }
 
