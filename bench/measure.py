@@ -45,14 +45,15 @@ def run(command):
 
 def seconds_until(command, word):
     """Seconds from the start of a command, which goes on to its end, until it prints a line with that word."""
-    start, found = time.perf_counter(), None
+    start, found, text = time.perf_counter(), None, ''
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
                           text=True) as process:
         for line in process.stdout:
+            text += line
             if found is None and word in line:
                 found = time.perf_counter() - start
     if process.returncode or found is None:
-        sys.exit(f'{" ".join(command)}: status {process.returncode}, and {found} seconds until "{word}"')
+        sys.exit(f'{" ".join(command)}: status {process.returncode}, or no "{word}" in\n{text}')
     return found
 
 

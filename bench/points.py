@@ -61,12 +61,14 @@ def main():
     have_torch = installed('torch')
 
     ours, theirs, starts = [], [], []
-    for _ in range(args.repeats):
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as all_of_them:
+        data = like_cifar(all_of_them)
+        for i in range(args.repeats):
+            folder = f'{all_of_them}/{i}'
             ours.append(diffx(folder, args.threads))
             if have_torch:
                 theirs.append(torch(args.threads, args.epochs))
-            starts.append(start_up(folder, like_cifar(folder)))
+            starts.append(start_up(folder, data))
 
     a = best(ours)
     print(f'{"":14}{"training":>16}{"1000 samples":>15}{"peak memory":>14}')

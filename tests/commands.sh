@@ -69,6 +69,12 @@ done
 test ! -e runs
 ok $? "and no file was written"
 
+# --- a prediction that has no parameters: whole runs -------------------------------------------
+good "the exact prediction of points, evaluated and drawn from" "$diffx" "$exp/points-exact.yaml" output=exact process.timesteps=50 evaluate.examples=10 sample.count=5
+good "and of a Gaussian" "$diffx" "$exp/gaussian.yaml" output=gauss process.timesteps=50 evaluate.examples=10 sample.count=5
+test -e exact/checkpoints/step-00000000.h5 && test -e gauss/checkpoints/step-00000000.h5
+ok $? "leave a checkpoint each"
+
 # --- status ------------------------------------------------------------------------------------
 often="evaluate.every=20 sample.every=end run.threads=1"
 "$diffx" "$exp/smoke.yaml" output=long $often evaluate.every=50 train.steps=1000000000 >long.log 2>&1 &

@@ -373,6 +373,35 @@ static void sent_ahead(void)
   ok(!dx_file_exists(in("never.h5")) && !dx_file_exists(in("never.h5.part")), "closed without being saved it leaves nothing");
 }
 
+/* MiB of this process that are in memory; 0 where it cannot be told. */
+static double resident(void)
+{
+  FILE *const f = fopen("/proc/self/statm", "r");
+  long all = 0, here = 0;
+
+  if (f && fscanf(f, "%ld %ld", &all, &here) != 2) here = 0;
+  if (f) fclose(f);
+  return (double)here * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
+}
+
+static void sent_gives_back(void)
+{
+  const int64_t n = 40 << 20;
+  const dx_h5_info line = {.type = DX_H5_U8, .rank = 1, .dim = {n}}, none = {.type = DX_H5_F32, .rank = 1, .dim = {0}};
+  char *const x = malloc((size_t)n);
+  dx_h5 *f = NULL;
+
+  if (!x || !fine(dx_h5_create(&f))) return;
+  memset(x, 1, (size_t)n);
+  fine(dx_h5_write(f, "x", &line, x, "1", "long", NULL));
+  const double before = resident();
+  ok(fine(dx_h5_send(f, in("large.h5"), "x")) && (before == 0 || before - resident() > 30), "what is sent leaves the memory");
+  ok(fine(dx_h5_write(f, "none", &none, NULL, "1", "empty", NULL)) && fine(dx_h5_send(f, in("large.h5"), "none")) &&
+     fine(dx_h5_save(f, in("large.h5"))), "an empty dataset has nothing to send");
+  dx_h5_close(f);
+  free(x);
+}
+
 static void disk_full(void)
 {
   const char *small = in("small");
@@ -497,6 +526,7 @@ int main(void)
   refused_writes();
   large();
   sent_ahead();
+  sent_gives_back();
   disk_full();
   by_h5py();
   no_permission();

@@ -110,11 +110,23 @@ char *dx_file_part(const char *path)
   return part;
 }
 
+/* Is the file that we opened still the one of that name? errno where it cannot be told. */
+static int still_there(int fd, const char *part, bool *same)
+{
+  struct stat ours, there;
+
+  *same = false;
+  if (fstat(fd, &ours)) return errno;
+  if (stat(part, &there)) return errno == ENOENT ? 0 : errno;
+  *same = ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+  return 0;
+}
+
 /* Open the temporary file, empty and ours alone. Its name is fixed, so what a killed
    program left is used up; the lock keeps a second writer of the same path out. */
 static int open_part(const char *part, int *fd)
 {
-  struct stat ours, there;
+  bool same = false;
 
   for (;;) {
     *fd = open(part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -124,10 +136,11 @@ static int open_part(const char *part, int *fd)
       return EBUSY;
     }
     /* between open and lock the other writer may have renamed what we opened */
-    if (!fstat(*fd, &ours) && !stat(part, &there) && ours.st_ino == there.st_ino &&
-        ours.st_dev == there.st_dev && ftruncate(*fd, 0) == 0)
-      return 0;
+    int why = still_there(*fd, part, &same);
+    if (same && ftruncate(*fd, 0)) why = errno;
+    if (same && !why) return 0;
     close(*fd);
+    if (why) return why;
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mpi.h>
@@ -180,22 +181,22 @@ static dx_error *image_of(dx_h5 *f, void **bytes, size_t *size)
   return NULL;
 }
 
-/* Where the data of a contiguous dataset stand in the image. */
+/* Where the data of a contiguous dataset stand in the image; an empty one stands nowhere. */
 static dx_error *place_of(dx_h5 *f, const char *path, size_t *at, size_t *size)
 {
   const hid_t set = H5Dopen2(f->file, path, H5P_DEFAULT);
-  const haddr_t offset = set < 0 ? HADDR_UNDEF : H5Dget_offset(set);
+  dx_error *e = NULL;
 
-  if (offset == HADDR_UNDEF) {
-    dx_error *const e = dx_h5_failed(f, "find the data of", path);
-
-    if (set >= 0) H5Dclose(set);
-    return e;
-  }
-  *at = (size_t)offset;
+  if (set < 0) return dx_h5_failed(f, "find", path);
   *size = (size_t)H5Dget_storage_size(set);
+  if (*size > 0) {
+    const haddr_t offset = H5Dget_offset(set);
+
+    if (offset == HADDR_UNDEF) e = dx_h5_failed(f, "find the data of", path);
+    *at = (size_t)offset;
+  }
   H5Dclose(set);
-  return NULL;
+  return e;
 }
 
 dx_error *dx_h5_send(dx_h5 *f, const char *file, const char *path)
@@ -203,9 +204,11 @@ dx_error *dx_h5_send(dx_h5 *f, const char *file, const char *path)
   void *bytes = NULL;
   size_t all = 0, at = 0, size = 0;
 
-  if (f->sent_count == DX_H5_SENT) return NULL; /* it goes with the rest */
+  assert(f->sent_count < DX_H5_SENT);
   DX_TRY(dx_error_in(place_of(f, path, &at, &size), "%s", file));
+  if (size == 0) return NULL;
   DX_TRY(dx_error_in(image_of(f, &bytes, &all), "%s", file));
+  assert(at + size <= all);
   if (!f->out) DX_TRY(dx_file_begin(file, &f->out));
   DX_TRY(dx_file_put(f->out, (int64_t)at, (char *)bytes + at, size));
   dx_memory_give_back((char *)bytes + at, size);
@@ -234,6 +237,7 @@ dx_error *dx_h5_save(dx_h5 *f, const char *path)
   size_t size = 0;
   dx_file *out = f->out;
 
+  assert(out || f->sent_count == 0); /* what was sent is not in the image any more */
   DX_TRY(dx_error_in(image_of(f, &bytes, &size), "%s", path));
   if (!out) return dx_file_write_sealed(path, bytes, size);
   DX_TRY(put_rest(f, bytes, size));

@@ -49,10 +49,11 @@ dx_error *dx_h5_set_int(dx_h5 *f, const char *path, const char *name, int64_t v)
 dx_error *dx_h5_set_real(dx_h5 *f, const char *path, const char *name, double v) DX_MUST_CHECK;
 dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const char *v) DX_MUST_CHECK;
 /* Put the file on disk under path, sealed (io/file.h): temporary name beside it, write, fsync,
-   rename, fsync of the folder. After an error no temporary file is left and an older file stands untouched. */
+   rename, fsync of the folder. After an error no temporary file is left (once f is closed, where data were sent) and an
+   older file stands untouched. */
 dx_error *dx_h5_save(dx_h5 *f, const char *path) DX_MUST_CHECK;
-/* Ahead of that: the data of a contiguous dataset, all written, go into the temporary file of `file`, which dx_h5_save is
-   given then, and their memory goes back to the system. For at most 32 large ones, which nobody reads or writes again. */
+/* Ahead of that: the data of a contiguous dataset, all written, go into the temporary file of `file`, and their memory goes
+   back to the system. For at most 32 large ones, which nobody reads or writes again; f is then saved once, as `file`. */
 dx_error *dx_h5_send(dx_h5 *f, const char *file, const char *path) DX_MUST_CHECK;
 
 /* --- reading ------------------------------------------------------------- Local */

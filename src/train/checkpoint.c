@@ -210,7 +210,7 @@ static void list_free(char **paths, int n)
 
 /* Paths of the checkpoints in a folder, oldest first; *n of them, each malloc'd. A folder that is
    not there has none. */
-static dx_error *list(const char *folder, char ***out, int *n)
+static dx_error *list(const char *folder, const char *ending, char ***out, int *n)
 {
   DIR *const d = opendir(folder);
   dx_error *err = NULL;
@@ -220,9 +220,9 @@ static dx_error *list(const char *folder, char ***out, int *n)
   *n = 0;
   if (!d) return errno == ENOENT ? NULL : DX_FAIL(IO, "cannot read %s: %s", folder, strerror(errno));
   for (struct dirent *e; !err && (errno = 0, e = readdir(d));) {
-    const size_t length = strlen(e->d_name);
+    const size_t length = strlen(e->d_name), last = strlen(ending);
 
-    if (strncmp(e->d_name, "step-", 5) || length < 8 || strcmp(e->d_name + length - 3, ".h5")) continue;
+    if (strncmp(e->d_name, "step-", 5) || length < 5 + last || strcmp(e->d_name + length - last, ending)) continue;
     if (*n == room) {
       char **const longer = realloc(*out, (size_t)(room = 2 * room + 8) * sizeof *longer);
 
@@ -241,16 +241,19 @@ static dx_error *list(const char *folder, char ***out, int *n)
 }
 
 /* Keep that many up to the one just written; newer names are damaged files that a resume passed over,
-   and neither count nor go. */
+   and neither count nor go. What a killed session had begun to write goes, too. */
 static dx_error *drop_old(const char *folder, const char *written, int64_t keep)
 {
   char **paths;
   int n;
 
-  DX_TRY(list(folder, &paths, &n));
+  DX_TRY(list(folder, ".h5", &paths, &n));
   int upto = n;
   while (upto > 0 && strcmp(paths[upto - 1], written)) upto--;
   for (int i = 0; i < upto - keep; i++) unlink(paths[i]);
+  list_free(paths, n);
+  DX_TRY(list(folder, ".h5.part", &paths, &n));
+  for (int i = 0; i < n; i++) unlink(paths[i]);
   list_free(paths, n);
   return NULL;
 }
@@ -502,7 +505,7 @@ dx_error *dx_checkpoint_find(const char *folder, dx_logger *log, char **path)
   dx_error *last = NULL;
 
   *path = NULL;
-  DX_TRY(list(folder, &paths, &n));
+  DX_TRY(list(folder, ".h5", &paths, &n));
   for (int i = n - 1; i >= 0 && !*path; i--) {
     dx_error *const e = dx_checkpoint_open(paths[i], NULL);
 

@@ -141,7 +141,7 @@ static void print_memory(const dx_trainer_plan *plan, int ranks, FILE *to)
           (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights; %d x %.1f activations, their gradients and scratch\n",
           (double)plan->gradients / mib, (double)plan->packed / mib, plan->crews, (double)plan->workspace / mib);
-  fprintf(to, "  in a checkpoint %.1f a vector on its way into the file, while what a step takes is given back\n",
+  fprintf(to, "  in a checkpoint %.1f of a vector on its way into the file, while what a step takes is given back\n",
           (double)plan->checkpoint / mib);
 }
 

@@ -339,7 +339,7 @@ static dx_error *save(run *r)
   err = lead(r) ? check_folder(r) : NULL;
   if (lead(r) && !err) err = dx_record_mark(r->record, state(r)->step);
   DX_TRY(dx_comm_agree(r->team->comm, err));
-  dx_trainer_rest(r->trainer); /* the file is made in memory: make room */
+  dx_trainer_rest(r->trainer); /* vectors on their way into the file need room */
   DX_TRY(dx_checkpoint_save(r->trainer, r->problem, r->checkpoints, r->spec->run.keep));
   DX_TRY(dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer)));
   r->saved = state(r)->step;
