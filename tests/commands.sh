@@ -46,7 +46,7 @@ says "--version" "diffx " "commit " "MPI" "HDF5 1." "BLIS" "kernels " -- --versi
 
 # --- --dry-run ---------------------------------------------------------------------------------
 says "--dry-run: the plan of points" "parameters        17282" "workers           4 = 4 ranks x 1 threads" "grains            4 of 16 examples; 1 to 1 per worker" \
-  "reduction         at most 1 pieces" "memory " "  in a step       " "  in a checkpoint " " MiB in the largest rank, " " MiB on a node with all ranks" "disk " " MiB at the end; " \
+  "reduction         at most 1 pieces" "memory " "  in a step       " "  in a checkpoint " " MiB in the largest rank, " " MiB on a node with all ranks" "disk " " MiB at most; " \
   "schedule          linear, T = 1000" "t = 1           beta 0.0001  abar 0.9999 " "t = 1000        beta 0.02  abar 4.03583e-05 " \
   "evaluations       1 of 2002000 forwards each, about " " h) in all" "samples           1 drawings of 1000 x 1000 forwards each" \
   "output            runs/points: from the start" "  rate: 0.001" -- "$exp/points.yaml" --dry-run --ranks 4 run.threads=1

@@ -60,7 +60,7 @@ static const dx_option options[] = {
   DX_OPTION(config, down_padding, "0", 0, 1, "zeros left and above where a convolution halves the size"),
   DX_OPTION(config, conv, "auto", 0, 0, "convolutions: each by its fastest way, or all by products with patches, to check the others by", .choices = "auto|direct"),
   DX_OPTION(config, classes, "0", 0, 65536, "classes that the prediction is conditioned on, at least those of the data; samples take the classes in turn; 0: none"),
-  DX_OPTION(config, recompute, "false", 0, 0, "backward computes the inside of residual blocks and attention again, and every pass packs its weights layer by layer, instead of keeping them: half the memory, more time, the same bits", .role = DX_RUN),
+  DX_OPTION(config, recompute, "false", 0, 0, "backward computes the inside of residual blocks and attention again, and every pass packs its weights layer by layer, instead of keeping them: about six tenths of the memory, with run.crew half of it, more time, the same bits", .role = DX_RUN),
   DX_OPTION_END
 };
 

@@ -23,7 +23,7 @@ dx_error *dx_norm_init(dx_norm *l, dx_params *p, const char *name, dx_norm_kind 
   dx_param_entry w = {.dims = 1, .dim = {channels}, .fill = 1}, b = {.dims = 1, .dim = {channels}};
 
   if (channels % groups)
-    return DX_FAIL(CONFIG, "%s: %lld channels do not fall into %lld groups of one size", name,
+    return DX_FAIL(CONFIG, "%s: %lld channels do not fall into %lld groups of one size (model.channels, model.norm_groups)", name,
                    (long long)channels, (long long)groups);
   *l = (dx_norm){.kind = kind, .channels = channels, .groups = groups, .eps = eps};
   snprintf(w.name, sizeof w.name, "%s.w", name);

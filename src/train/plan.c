@@ -113,7 +113,9 @@ static double disk_bytes(const dx_problem *p)
   const double T = (double)p->process.timesteps, steps = (double)s->train.steps;
   const double vectors = (3 + dx_averages(&s->train)) * 4 * (double)dx_problem_floats(p);
 
-  return (double)(s->run.keep + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
+  const int64_t written = times(s->train.checkpoint_every, s->train.steps);
+
+  return (double)((written < s->run.keep ? written : s->run.keep) + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
          2 * steps / (double)s->train.by_t_every * T * 32 +
          3 * (double)times(s->evaluate.every, s->train.steps) * 8 * (double)dx_evaluation_numbers(p->grid.steps, p->info->classes) +
          (double)times(s->sample.every, s->train.steps) * (double)s->sample.count * (double)p->dim * 4 *
@@ -125,7 +127,7 @@ static void print_disk(const dx_problem *p, const char *folder, FILE *to)
   const double bytes = disk_bytes(p);
   const int64_t room = dx_folder_free_bytes(folder);
 
-  fprintf(to, "disk              %.1f MiB at the end", bytes / mib);
+  fprintf(to, "disk              %.1f MiB at most", bytes / mib);
   if (room >= 0) fprintf(to, "; %.0f MiB are free", (double)room / mib);
   fprintf(to, "\n");
   if (room >= 0 && (double)room < bytes)
