@@ -33,3 +33,14 @@ void dx_memory_give_back(void *p, size_t bytes)
   (void)bytes;
 #endif
 }
+
+double dx_memory_here(void)
+{
+#ifdef _SC_PHYS_PAGES
+  const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+  return pages > 0 && size > 0 ? (double)pages * (double)size : 0;
+#else
+  return 0;
+#endif
+}

@@ -93,7 +93,7 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B, int crews)
 
     if (i >= crews || w->arena.size < need) dx_arena_destroy(&w->arena);
     if (i >= crews) continue;
-    if (!w->arena.base) DX_TRY(dx_arena_create(need, &w->arena));
+    if (!w->arena.base) DX_TRY(dx_error_in(dx_arena_create(need, &w->arena), "a grain of %lld examples", (long long)B));
     w->arena.members = dx_team_members(n->team, crews);
     dx_arena_release(&w->arena, 0);
     n->model->place(n->state, B, kind, &w->arena, w->acts);
