@@ -332,7 +332,7 @@ static void check_conv(dx_conv_kind kind, dx_shape s, int64_t out, const char *w
 
   dx_params_start(&params, 9, w);
   fill(x, nx, 1), fill(gy, ny, 2), fill(base, ny, 3), fill(each, s.b * out, 4);
-  dx_conv_pack(&l, &k, DX_PASS_TRAIN, w, pk);
+  dx_conv_pack(&l, &(dx_pass){.kernel = &k, .w = w}, DX_PASS_TRAIN, pk);
   const dx_pass p = {.kernel = &k, .w = w, .packed = pk, .gw = gw, .work = &arena};
   dx_conv_forward(&l, &p, s, x, (dx_conv_base){.pixels = base, .example = each}, y);
   for (int64_t i = 0; i < ny; i++) {
@@ -403,7 +403,7 @@ static conv_case conv_create(dx_conv_kind kind, dx_shape s, int64_t out, const c
   t.x = random_floats(dx_shape_count(s), 1), t.gx = random_floats(dx_shape_count(s), 0);
   t.y = random_floats(dx_shape_count(t.o), 0), t.gy = random_floats(dx_shape_count(t.o), 2);
   dx_params_start(&t.params, 9, t.w);
-  dx_conv_pack(&t.l, &t.k, DX_PASS_TRAIN, t.w, t.pk);
+  dx_conv_pack(&t.l, &(dx_pass){.kernel = &t.k, .w = t.w}, DX_PASS_TRAIN, t.pk);
   return t;
 }
 

@@ -32,12 +32,12 @@ dx_error *dx_attention_init(dx_attention *l, dx_params *p, int64_t *packed, cons
 #undef NAME
 }
 
-void dx_attention_pack(const dx_attention *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed)
+void dx_attention_pack(const dx_attention *l, const dx_pass *p, dx_pass_kind kind, float *packed)
 {
-  dx_conv_pack(&l->q, k, kind, w, packed);
-  dx_conv_pack(&l->k, k, kind, w, packed);
-  dx_conv_pack(&l->v, k, kind, w, packed);
-  dx_conv_pack(&l->out, k, kind, w, packed);
+  dx_conv_pack(&l->q, p, kind, packed);
+  dx_conv_pack(&l->k, p, kind, packed);
+  dx_conv_pack(&l->v, p, kind, packed);
+  dx_conv_pack(&l->out, p, kind, packed);
 }
 
 static void place_qkvo(dx_shape s, dx_arena *a, dx_attention_acts *acts)

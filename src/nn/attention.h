@@ -21,7 +21,7 @@ typedef struct { double *stats; float *q, *k, *v, *o; } dx_attention_acts;
 /* head: channels of a head, dividing channels.  Local */
 dx_error *dx_attention_init(dx_attention *l, dx_params *p, int64_t *packed, const char *name, int64_t channels,
                             int64_t head, int64_t groups, double eps) DX_MUST_CHECK;
-void dx_attention_pack(const dx_attention *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed);
+void dx_attention_pack(const dx_attention *l, const dx_pass *p, dx_pass_kind kind, float *packed);
 void dx_attention_place(const dx_attention *l, dx_shape s, dx_arena *a, dx_attention_acts *acts);
 /* Measure the scratch of each pass. */
 void dx_attention_work(const dx_attention *l, dx_shape s, dx_arena *forward, dx_arena *backward);

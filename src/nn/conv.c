@@ -74,16 +74,16 @@ dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *na
 static const float *forward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed; }
 static const float *backward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed + half_packed(l); }
 
-void dx_conv_pack(const dx_conv *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed)
+void dx_conv_pack(const dx_conv *l, const dx_pass *p, dx_pass_kind kind, float *packed)
 {
   const int64_t rows = rows_of_w(l), columns = columns_of_w(l);
 
   if (l->way == DX_CONV_WINOGRAD) {
-    dx_winograd_pack(l, k, kind, w, packed);
+    dx_winograd_pack(l, p, kind, packed);
     return;
   }
-  dx_panels_pack_turned(k, rows, columns, w + l->w.at, packed + l->packed);
-  if (kind == DX_PASS_TRAIN) dx_panels_pack(columns, rows, w + l->w.at, packed + l->packed + half_packed(l));
+  dx_panels_pack_turned(p->kernel, rows, columns, p->w + l->w.at, packed + l->packed);
+  if (kind == DX_PASS_TRAIN) dx_panels_pack(columns, rows, p->w + l->w.at, packed + l->packed + half_packed(l));
 }
 
 dx_shape dx_conv_out(const dx_conv *l, dx_shape x)

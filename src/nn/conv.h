@@ -36,8 +36,8 @@ typedef struct {
    takes its floats of the packed weights from *packed on.  Local */
 dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *name, dx_conv_kind kind,
                        int64_t in, int64_t out) DX_MUST_CHECK;
-/* Arranges W for forward, and for backward where passes train, into packed (the whole model's). */
-void dx_conv_pack(const dx_conv *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed);
+/* Arranges W of p->w for forward, and for backward where passes train, into packed (the whole model's); p's crew helps. */
+void dx_conv_pack(const dx_conv *l, const dx_pass *p, dx_pass_kind kind, float *packed);
 /* Shape of y for an x of that shape. */
 dx_shape dx_conv_out(const dx_conv *l, dx_shape x);
 

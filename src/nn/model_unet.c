@@ -328,22 +328,22 @@ static dx_error *create(const void *config_, const dx_model_spec *spec, dx_param
 
 static int64_t packed(const void *model) { return ((const unet *)model)->packed; }
 
-static void pack_step(const step *s, const dx_kernels *k, dx_pass_kind kind, const float *w, float *to)
+static void pack_step(const step *s, const dx_pass *p, dx_pass_kind kind, float *to)
 {
-  if (s->kind == BLOCK) dx_resblock_pack(&s->block, k, kind, w, to);
-  else if (s->kind == ATTENTION) dx_attention_pack(&s->attention, k, kind, w, to);
-  else dx_conv_pack(&s->conv, k, kind, w, to);
+  if (s->kind == BLOCK) dx_resblock_pack(&s->block, p, kind, to);
+  else if (s->kind == ATTENTION) dx_attention_pack(&s->attention, p, kind, to);
+  else dx_conv_pack(&s->conv, p, kind, to);
 }
 
 static void pack(const void *model, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed_, int part, int parts)
 {
   const unet *const m = model;
+  const dx_pass p = {.kernel = k, .w = w};
 
-  for (int i = part; i < m->steps && !m->recompute; i += parts)
-    pack_step(&m->step[i], k, kind, w, packed_ + m->step[i].packed_at);
+  for (int i = part; i < m->steps && !m->recompute; i += parts) pack_step(&m->step[i], &p, kind, packed_ + m->step[i].packed_at);
   if (part) return;
   dx_embedding_pack(&m->embedding, k, w, packed_);
-  dx_conv_pack(&m->conv_out, k, kind, w, packed_);
+  dx_conv_pack(&m->conv_out, &p, kind, packed_);
 }
 
 /* ---- memory ---- */
@@ -520,7 +520,7 @@ static dx_pass enter_step(const unet *m, const acts *s, const dx_pass *p, int i,
   } else {
     float *const own = dx_arena_floats(work, l->packed);
 
-    pack_step(l, q.kernel, kind, q.w, own);
+    pack_step(l, &q, kind, own);
     q.packed = own;
   }
   return q;

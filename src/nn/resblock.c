@@ -34,12 +34,12 @@ dx_error *dx_resblock_init(dx_resblock *l, dx_params *p, int64_t *packed, const 
   return NULL;
 }
 
-void dx_resblock_pack(const dx_resblock *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed)
+void dx_resblock_pack(const dx_resblock *l, const dx_pass *p, dx_pass_kind kind, float *packed)
 {
-  dx_conv_pack(&l->conv1, k, kind, w, packed);
-  dx_linear_pack(&l->time, k, w, packed);
-  dx_conv_pack(&l->conv2, k, kind, w, packed);
-  if (has_shortcut(l)) dx_conv_pack(&l->shortcut, k, kind, w, packed);
+  dx_conv_pack(&l->conv1, p, kind, packed);
+  dx_linear_pack(&l->time, p->kernel, p->w, packed);
+  dx_conv_pack(&l->conv2, p, kind, packed);
+  if (has_shortcut(l)) dx_conv_pack(&l->shortcut, p, kind, packed);
 }
 
 dx_shape dx_resblock_out(const dx_resblock *l, dx_shape x)

@@ -44,7 +44,7 @@ typedef struct {
 
 dx_error *dx_resblock_init(dx_resblock *l, dx_params *p, int64_t *packed, const char *name,
                            const dx_resblock_config *is) DX_MUST_CHECK;
-void dx_resblock_pack(const dx_resblock *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed);
+void dx_resblock_pack(const dx_resblock *l, const dx_pass *p, dx_pass_kind kind, float *packed);
 dx_shape dx_resblock_out(const dx_resblock *l, dx_shape x);
 void dx_resblock_place(const dx_resblock *l, dx_shape s, dx_arena *a, dx_resblock_acts *acts);
 /* Measure the scratch of each pass. */

@@ -34,25 +34,44 @@ static float *backward_u(const dx_conv *l, const float *packed)
   return (float *)packed + l->packed + dx_winograd_packed(l) / 2;
 }
 
-/* U of `outs` output channels x `ins` input channels from (o, c) on, into its place for either direction that passes have: the weights
-   are turned, for there are four times as many numbers in U. */
-static void pack_square(const dx_conv *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed, int64_t o,
-                        int64_t outs, int64_t c, int64_t ins)
+/* The packing of a layer, as a job for the crew sees it. */
+typedef struct {
+  const dx_conv *l;
+  const dx_pass *p;
+  dx_pass_kind kind;
+  float *packed;
+} packing;
+
+/* U of `outs` output channels x `ins` input channels from (o, c) on, into its place for either direction that passes have:
+   the weights are turned, for there are four times as many numbers in U. */
+static void pack_square(const packing *q, int64_t o, int64_t outs, int64_t c, int64_t ins)
 {
-  float *const to = forward_u(l, packed) + o * l->in + c * outs, *const back = backward_u(l, packed) + c * l->out + o * ins;
+  const dx_conv *const l = q->l;
+  const dx_kernels *const k = q->p->kernel;
+  const float *const w = q->p->w + l->w.at + o * 9 * l->in + c;
+  float *const to = forward_u(l, q->packed) + o * l->in + c * outs, *const back = backward_u(l, q->packed) + c * l->out + o * ins;
   float turned[PANEL * 9 * PANEL];
 
   for (int64_t tap = 0; tap < 9; tap++)
-    k->transpose(outs, ins, w + o * 9 * l->in + tap * l->in + c, 9 * l->in, turned + tap * outs, 9 * outs);
+    k->transpose(outs, ins, w + tap * l->in, 9 * l->in, turned + tap * outs, 9 * outs);
   k->winograd_u(ins, outs, turned, 9 * outs, outs, to, slice_of(l));
-  if (kind == DX_PASS_TRAIN) k->winograd_u(outs, ins, w + o * 9 * l->in + c, 9 * l->in, l->in, back, slice_of(l));
+  if (q->kind == DX_PASS_TRAIN) k->winograd_u(outs, ins, w, 9 * l->in, l->in, back, slice_of(l));
 }
 
-void dx_winograd_pack(const dx_conv *l, const dx_kernels *k, dx_pass_kind kind, const float *w, float *packed)
+static void pack_panels(const void *packing_, int64_t from, int64_t to, int member)
 {
-  for (int64_t o = 0; o < l->out; o += PANEL)
-    for (int64_t c = 0; c < l->in; c += PANEL)
-      pack_square(l, k, kind, w + l->w.at, packed, o, less(PANEL, l->out - o), c, less(PANEL, l->in - c));
+  const packing *const q = packing_;
+
+  (void)member;
+  for (int64_t o = from * PANEL; o < less(to * PANEL, q->l->out); o += PANEL)
+    for (int64_t c = 0; c < q->l->in; c += PANEL) pack_square(q, o, less(PANEL, q->l->out - o), c, less(PANEL, q->l->in - c));
+}
+
+void dx_winograd_pack(const dx_conv *l, const dx_pass *p, dx_pass_kind kind, float *packed)
+{
+  const packing q = {l, p, kind, packed};
+
+  dx_crew_do(p->crew, (l->out + PANEL - 1) / PANEL, pack_panels, &q);
 }
 
 /* ---- tiles ---- */
