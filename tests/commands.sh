@@ -46,12 +46,12 @@ says "--version" "diffx " "commit " "MPI" "HDF5 1." "BLIS" "kernels " -- --versi
 
 # --- --dry-run ---------------------------------------------------------------------------------
 says "--dry-run: the plan of points" "parameters        17282" "workers           4 = 4 ranks x 1 threads" "grains            4 of 16 examples; 1 to 1 per worker" \
-  "reduction         at most 1 pieces" "memory " "  in a step       " "  in a checkpoint " " MiB in the largest rank, " " MiB on a node with all ranks; this machine has " "disk " " MiB at most; " \
+  "reduction         at most 1 pieces" "memory " "  in a step       " "  in a checkpoint " " MiB in the largest rank, " " MiB on a node with all ranks; this machine has " "disk " " MiB at most, unless it is stopped between; " \
   "schedule          linear, T = 1000" "t = 1           beta 0.0001  abar 0.9999 " "t = 1000        beta 0.02  abar 4.03583e-05 " \
   "evaluations       1 of 2002000 forwards each, about " " h) in all" "samples           1 drawings of 1000 x 1000 forwards each" \
   "output            runs/points: from the start" "  rate: 0.001" -- "$exp/points.yaml" --dry-run --ranks 4 run.threads=1
 says "--dry-run: more memory than there is" "a rank needs about " "but this machine has " "a smaller train.grain" -- \
-  "$exp/shapes.yaml" --dry-run data.size=256 data.train=4 data.test=0 model.channels=64 model.attention=0 evaluate.grain=1 train.batch=4096 train.grain=4096 evaluate.every=never sample.every=never
+  "$exp/shapes.yaml" --dry-run data.size=512 data.train=4 data.test=0 model.channels=64 model.attention=0 evaluate.grain=1 train.batch=4096 train.grain=4096 evaluate.every=never sample.every=never
 says "--dry-run: idle workers are warned about" "16 workers but only 4 grains: 12 workers will be idle" "0 to 1 per worker" -- "$exp/points.yaml" --dry-run --ranks 8 run.threads=2
 says "--dry-run: an evaluation every so often" "evaluations       8 of 550 forwards each" "samples           2 drawings" -- "$exp/smoke.yaml" --dry-run evaluate.every=8
 says "--dry-run: the timesteps that a budget gives" "evaluations       2 of 372 forwards each" "  timesteps       7 of 12 of each example, by evaluate.budget" -- \

@@ -44,30 +44,37 @@ static int rotated(dx_crew *c)
   return 1;
 }
 
-static void pause_20_ms(void) { nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); }
+static void pause_ms(int ms) { nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL); }
 
-/* The leader waits until a helper has come, for 10 s at the most; the helper then lets the leader wait until it sleeps. */
+/* What is counted together, and whether a helper has come. */
+typedef struct {
+  board b;
+  atomic_int helped;
+} meeting;
+
+/* The leader waits until a helper has come, for 10 s at the most; that one then lets the leader wait until it sleeps. */
 static void count_together(const void *what, int64_t first, int64_t last, int member)
 {
-  static atomic_int helpers;
+  meeting *const m = (meeting *)what;
 
-  if (member == 0)
-    for (int i = 0; i < 500 && !atomic_load(&helpers); i++) pause_20_ms();
-  atomic_store(&helpers, member != 0);
-  if (member) pause_20_ms();
-  count(what, first, last, member);
+  if (member) {
+    atomic_store(&m->helped, 1);
+    pause_ms(20);
+  }
+  for (int i = 0; i < 10000 && !atomic_load(&m->helped); i++) pause_ms(1);
+  count(&m->b, first, last, member);
 }
 
 /* Helpers who sleep are woken by a job, and its leader by them. */
 static int slept(dx_crew *c)
 {
-  board b = {0};
+  meeting t = {.b = {{0}, {0}}};
   int good = 1, by_helpers = 0;
 
-  pause_20_ms();
-  dx_crew_do(c, ROUNDS, count_together, &b);
-  for (int i = 0; i < ROUNDS; i++) good &= b.done[i] == 1;
-  for (int m = 1; m < 8; m++) by_helpers += b.by[m];
+  pause_ms(20);
+  dx_crew_do(c, ROUNDS, count_together, &t);
+  for (int i = 0; i < ROUNDS; i++) good &= t.b.done[i] == 1;
+  for (int m = 1; m < 8; m++) by_helpers += t.b.by[m];
   return good && by_helpers > 0;
 }
 

@@ -134,10 +134,18 @@ ranks 1 "$exp/smoke.yaml" output=hurt $set_up train.steps=500 >hurt.log 2>&1
 size=$(stat -c %s hurt/checkpoints/step-00000500.h5)
 printf 'x' | dd of=hurt/checkpoints/step-00000500.h5 bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
 truncate -s 1000 hurt/checkpoints/step-00000400.h5
+cp hurt/checkpoints/step-00000300.h5 hurt/checkpoints/step-best.h5
+cp hurt/checkpoints/step-00000200.h5 hurt/checkpoints/step-00000200-good.h5
+echo half >hurt/checkpoints/step-00000301.h5.part
 finish hurt 2
 judge hurt "a damaged and a truncated newest checkpoint are passed over: the same bits"
 grep -q "step-00000500.h5.*trying the checkpoint before it" hurt.log && grep -q "step-00000400.h5.*trying" hurt.log
 ok $? "and both are reported"
+test -e hurt/checkpoints/step-best.h5 && test -e hurt/checkpoints/step-00000200-good.h5
+ok $? "copies under names of their own stay"
+test ! -e hurt/checkpoints/step-00000301.h5.part
+ok $? "what a killed session had begun to write goes"
+rm hurt/checkpoints/step-best.h5 hurt/checkpoints/step-00000200-good.h5
 ls hurt/checkpoints | wc -l | grep -qx 4
 ok $? "the newest run.keep checkpoints are kept"
 

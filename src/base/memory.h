@@ -11,6 +11,6 @@ void *dx_memory(size_t bytes);
 /* Nobody needs what stands there any more: its whole pages go back to the system, which gives other ones at the next
    touch. Where there is no such call all stays as it is.  Local */
 void dx_memory_give_back(void *p, size_t bytes);
-/* Bytes that this machine has in all; 0 where it does not tell.  Local */
+/* Bytes that this machine has in all, whatever a job may use of them; 0 where it does not tell.  Local */
 double dx_memory_here(void);
 #endif

@@ -222,7 +222,8 @@ static dx_error *list(const char *folder, const char *ending, char ***out, int *
   for (struct dirent *e; !err && (errno = 0, e = readdir(d));) {
     const size_t length = strlen(e->d_name), last = strlen(ending);
 
-    if (strncmp(e->d_name, "step-", 5) || length < 5 + last || strcmp(e->d_name + length - last, ending)) continue;
+    if (strncmp(e->d_name, "step-", 5) || length <= 5 + last || strcmp(e->d_name + length - last, ending)) continue;
+    if (strspn(e->d_name + 5, "0123456789") != length - 5 - last) continue; /* a copy that somebody made */
     if (*n == room) {
       char **const longer = realloc(*out, (size_t)(room = 2 * room + 8) * sizeof *longer);
 

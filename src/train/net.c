@@ -165,6 +165,7 @@ void dx_net_backward(dx_net *n, int crew, int64_t B, const dx_draw *draw, float 
 {
   const dx_pass p = pass_of(n, crew, draw, gw);
 
+  assert(n->kind == DX_PASS_TRAIN);
   const double begin = dx_profile_begin(p.profile);
 
   n->model->backward(n->state, &p, B, n->worker[crew].acts, gy, gx);

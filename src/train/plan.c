@@ -128,7 +128,7 @@ static void print_disk(const dx_problem *p, const char *folder, FILE *to)
   const double bytes = disk_bytes(p);
   const int64_t room = dx_folder_free_bytes(folder);
 
-  fprintf(to, "disk              %.1f MiB at most", bytes / mib);
+  fprintf(to, "disk              %.1f MiB at most, unless it is stopped between", bytes / mib);
   if (room >= 0) fprintf(to, "; %.0f MiB are free", (double)room / mib);
   fprintf(to, "\n");
   if (room >= 0 && (double)room < bytes)
