@@ -72,6 +72,13 @@ def sampling_seconds(text):
     return float(found.group(1))
 
 
+def say(what, reached, aim, most=False):
+    """A line on what is wanted, and whether it was reached."""
+    good = reached <= aim if most else reached >= aim
+    print(f'  {what:52}{reached:6.2f}   wanted {"<=" if most else ">="} {aim:.2f}   {"reached" if good else "missed"}',
+          flush=True)
+
+
 def installed(*modules):
     return all(subprocess.run([sys.executable, '-c', f'import {m}'], stderr=subprocess.DEVNULL).returncode == 0
                for m in modules)

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 
-from measure import experiments, here, installed, mpiexec, no_extras, run, sampling_seconds, training_seconds
+from measure import experiments, here, installed, mpiexec, no_extras, run, sampling_seconds, say, training_seconds
 
 networks = {
     'ddpm': (16, ['model.channels=128', 'model.multipliers=[1,2,2,2]', 'model.blocks=2', 'model.dropout=0.1']),
@@ -59,12 +59,6 @@ def best(rows):
 def show(name, row, beside=None):
     ratio = '' if beside is None else f'{beside[0] / row[0]:10.2f}{beside[1] / row[1]:9.2f}{beside[2] / row[2]:9.2f}'
     print(f'{name:26}{row[0]:9.2f} img/s{row[1]:10.2f} img/s{row[2]:8.0f} MiB{ratio}', flush=True)
-
-
-def say(what, reached, aim, most=False):
-    good = reached <= aim if most else reached >= aim
-    print(f'  {what:52}{reached:6.2f}   wanted {"<=" if most else ">="} {aim:.2f}   {"reached" if good else "missed"}',
-          flush=True)
 
 
 def judge(network, rows):

@@ -113,10 +113,9 @@ static double disk_bytes(const dx_problem *p)
   const dx_spec *const s = p->spec;
   const double T = (double)p->process.timesteps, steps = (double)s->train.steps;
   const double vectors = (3 + dx_averages(&s->train)) * 4 * (double)dx_problem_floats(p);
+  const int64_t written = times(s->train.checkpoint_every, s->train.steps), kept = written < s->run.keep ? written : s->run.keep;
 
-  const int64_t written = times(s->train.checkpoint_every, s->train.steps);
-
-  return (double)((written < s->run.keep ? written : s->run.keep) + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
+  return (double)(kept + 1) * (vectors + 32 * T) + steps / (double)s->train.log_every * 160 +
          2 * steps / (double)s->train.by_t_every * T * 32 +
          3 * (double)times(s->evaluate.every, s->train.steps) * 8 * (double)dx_evaluation_numbers(p->grid.steps, p->info->classes) +
          (double)times(s->sample.every, s->train.steps) * (double)s->sample.count * (double)p->dim * 4 *
