@@ -69,6 +69,11 @@ same "a U-Net on images" 3 5
 same "a U-Net on images" 1 4 run.crew=2
 same "a U-Net on images" 2 3 run.crew=3 model.recompute=true
 
+# wide enough that ranks of a node have the packed weights in common
+reference "a wider U-Net" model.channels=24
+same "a wider U-Net" 2 1 model.channels=24
+same "a wider U-Net" 3 2 model.channels=24
+
 # killed after step 20 and gone on elsewhere
 out="a U-Net on images-resumed"
 (sleep 0.1; while ! test -e "$out/checkpoints/step-00000020.h5"; do sleep 0.02; done

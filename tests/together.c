@@ -71,6 +71,17 @@ static const char *in(const char *name)
   return p;
 }
 
+static bool has_node_memory(void)
+{
+  char line[512];
+  bool has = false;
+  FILE *const f = fopen("/proc/self/maps", "r");
+
+  while (f && fgets(line, sizeof line, f)) has |= strstr(line, "memfd:diffx") != NULL;
+  if (f) fclose(f);
+  return has;
+}
+
 /* --- data and experiments ----------------------------------------------------------------- */
 
 static float number(int split, int64_t row, int j) { return (float)sin(1.1 * (double)row + j + 5 * split); }
@@ -413,6 +424,30 @@ static void estimates(const char *good)
   end(&j);
 }
 
+/* Ranks of a node have the packed weights of a large network in common, and give them back together. */
+static void packed_weights(const char *good)
+{
+  job j;
+
+  begin(&j, good, "model.hidden=[16,16]");
+  all_ok(!has_node_memory(), "a small network's packed weights are each rank's own");
+  end(&j);
+  begin(&j, good, "model.hidden=[520,520]");
+  steps(&j, 2);
+  all_ok(has_node_memory(), "those of a large one are the node's");
+  dx_trainer_rest(j.trainer);
+  all_ok(!has_node_memory(), "which a trainer at rest has given back");
+  if (fails()) j.problem->dim = (int64_t)1 << 46;
+  all_ok(all_got(dx_evaluate(j.problem, &(dx_evaluation_task){.w = j.state->w}, &(dx_evaluation){0}), DX_E_INTERNAL, "no memory"),
+         "nobody waits for a rank that has no memory");
+  j.problem->dim = D;
+  must(dx_trainer_reload(j.trainer));
+  steps(&j, 1);
+  all_ok(has_node_memory(), "and takes again");
+  end(&j);
+  all_ok(!has_node_memory(), "nothing is left of it");
+}
+
 static void samples(const char *good)
 {
   const char *const path = in("samples.h5");
@@ -489,6 +524,7 @@ int main(int argc, char **argv)
   odd_checkpoints(path);
   evaluations(path);
   estimates(path);
+  packed_weights(path);
   samples(path);
   bad_disk();
   remove_folder();

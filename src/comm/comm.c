@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 struct dx_comm {
-  MPI_Comm mpi;
-  int rank, size, node_size, nodes;
+  MPI_Comm mpi, node;
+  int rank, size, node_rank, node_size, nodes;
   int sharers, place;          /* ranks with our affinity mask, our place among them */
   int *count, *offset;         /* room for the int counts of one exchange */
   char host[256];
@@ -43,28 +43,26 @@ static int narrow(int64_t n)
 /* Ranks of this node, and those among them bound to the same cores. */
 static void look_at_node(dx_comm *c)
 {
-  MPI_Comm node;
   cpu_set_t mine, *all;
-  int here, leader;
+  int leader;
 
-  MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &node);
-  MPI_Comm_size(node, &c->node_size);
-  MPI_Comm_rank(node, &here);
+  MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &c->node);
+  MPI_Comm_size(c->node, &c->node_size);
+  MPI_Comm_rank(c->node, &c->node_rank);
   CPU_ZERO(&mine);
   if (sched_getaffinity(0, sizeof mine, &mine)) CPU_SET(0, &mine);
   c->sharers = 0;
   all = malloc((size_t)c->node_size * sizeof *all);
   if (!all) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
-  MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node);
+  MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, c->node);
   for (int i = 0; i < c->node_size; i++) {
     if (!CPU_EQUAL(&mine, &all[i])) continue;
     c->sharers++;
-    if (i < here) c->place++;
+    if (i < c->node_rank) c->place++;
   }
   free(all);
-  leader = here == 0;
+  leader = c->node_rank == 0;
   MPI_Allreduce(&leader, &c->nodes, 1, MPI_INT, MPI_SUM, c->mpi);
-  MPI_Comm_free(&node);
 }
 
 /* Cores in the mask of a process; 0 where the system does not tell. */
@@ -88,7 +86,7 @@ static dx_comm *create(void)
   dx_comm *const c = calloc(1, sizeof *c);
 
   if (!c) return NULL;
-  *c = (dx_comm){.mpi = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1, .sharers = 1};
+  *c = (dx_comm){.mpi = MPI_COMM_NULL, .node = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1, .sharers = 1};
   if (gethostname(c->host, sizeof c->host - 1)) strcpy(c->host, "unknown");
   return c;
 }
@@ -157,7 +155,10 @@ void dx_comm_stop(dx_comm *c)
   if (!c) return;
   const bool alone = dx_comm_alone(c);
 
-  if (!alone) MPI_Comm_free(&c->mpi);
+  if (!alone) {
+    MPI_Comm_free(&c->node);
+    MPI_Comm_free(&c->mpi);
+  }
   free(c->count);
   free(c->offset);
   free(c);
@@ -167,6 +168,7 @@ void dx_comm_stop(dx_comm *c)
 int dx_comm_rank(const dx_comm *c) { return c->rank; }
 int dx_comm_size(const dx_comm *c) { return c->size; }
 int dx_comm_node_size(const dx_comm *c) { return c->node_size; }
+int dx_comm_node_rank(const dx_comm *c) { return c->node_rank; }
 int dx_comm_nodes(const dx_comm *c) { return c->nodes; }
 const char *dx_comm_host(const dx_comm *c) { return c->host; }
 
@@ -240,6 +242,24 @@ dx_error *dx_comm_broadcast_text(const dx_comm *c, char **text)
   DX_TRY(dx_comm_agree(c, err));
   dx_comm_broadcast(c, *text, (size_t)n);
   return NULL;
+}
+
+void dx_comm_node_barrier(const dx_comm *c)
+{
+  if (c->node_size > 1) MPI_Barrier(c->node);
+}
+
+void dx_comm_node_broadcast(const dx_comm *c, void *bytes, size_t size)
+{
+  if (c->node_size > 1) MPI_Bcast(bytes, narrow((int64_t)size), MPI_BYTE, 0, c->node);
+}
+
+bool dx_comm_node_all(const dx_comm *c, bool mine)
+{
+  int all = mine;
+
+  if (c->node_size > 1) MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_LAND, c->node);
+  return all;
 }
 
 uint64_t dx_comm_sum_u64(const dx_comm *c, uint64_t mine)

@@ -37,6 +37,16 @@ void dx_comm_sharers(const dx_comm *c, int *sharers, int *place); /* Local */
 /* Cores that this process may use, and those of this node that its launcher may: more where it bound us.  Local */
 void dx_comm_cores(int *ours, int *launcher);
 
+/* The ranks of this node among themselves. */
+int dx_comm_node_rank(const dx_comm *c);           /* Local */
+void dx_comm_node_barrier(const dx_comm *c);
+void dx_comm_node_broadcast(const dx_comm *c, void *bytes, size_t size); /* from the first of them */
+bool dx_comm_node_all(const dx_comm *c, bool mine);
+/* Memory that the ranks of this node share: bytes of zeros, or NULL on all of them where a node has one rank or the system
+   cannot do it. Everybody gives it back for himself. */
+void *dx_comm_node_memory(const dx_comm *c, size_t bytes);
+void dx_comm_node_memory_free(void *p, size_t bytes); /* Local; NULL is fine */
+
 /* Every rank hands in its own result (NULL or an error) and gets the same
    verdict back, that of the lowest rank that failed, with "rank R: " before it
    unless all have failed. Takes ownership of mine. */

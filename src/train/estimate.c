@@ -83,8 +83,8 @@ dx_error *dx_estimate_variance(dx_problem *p, const float *w, dx_variance_user u
   if (!p->objective.reverse->estimate) return NULL;
   sum.x0_sq = calloc(2 * (size_t)T, sizeof *sum.x0_sq);
   err = sum.x0_sq ? NULL : DX_FAIL(INTERNAL, "no memory for variances");
-  if (!err) err = dx_problem_predictor(p, w, p->spec->evaluate.grain, DX_MANY_ITEMS, &predictor);
   DX_TRY_GOTO(err, out, dx_comm_agree(p->team->comm, err));
+  DX_TRY_GOTO(err, out, dx_problem_predictor(p, w, p->spec->evaluate.grain, DX_MANY_ITEMS, &predictor));
   sum.eps_sq = sum.x0_sq + T;
   DX_TRY_GOTO(err, out, dx_sweep_create(&s, p, &predictor, DX_TRAIN, DX_FOR_VARIANCE, n, T));
   s.estimating = true;

@@ -378,7 +378,7 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
   if (!err) err = open_partial(p, task, &wait);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, DX_USER_EVALUATION, &wait));
-  DX_TRY_GOTO(err, out, dx_comm_agree(c, dx_problem_predictor(p, task->w, p->spec->evaluate.grain, DX_MANY_ITEMS, &predictor)));
+  DX_TRY_GOTO(err, out, dx_problem_predictor(p, task->w, p->spec->evaluate.grain, DX_MANY_ITEMS, &predictor));
   DX_TRY_GOTO(err, out, dx_estimate_decoder(p, &predictor, &wait, &variance));
   DX_TRY_GOTO(err, out, dx_strata_find(p, &predictor, variance, &wait, &strata));
   DX_TRY_GOTO(err, out, find_bound(p, &predictor, variance, DX_TEST, &wait, &y));

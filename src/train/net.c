@@ -3,12 +3,22 @@
 #include "train/net.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "comm/reduce.h"
 
-enum { PARTS = 8 }; /* of the packing for each thread: layers differ in size */
+/* Parts of the packing, for all threads of a node: more than a model has layers. */
+enum { PARTS = 256 };
+
+/* Packed weights: the ranks of a node make and read the same ones, where that is worth its barriers. */
+typedef struct {
+  float *floats;
+  atomic_int *next; /* part that nobody has begun */
+  size_t bytes;     /* shared, the counter's line of the cache before the floats; 0: our own */
+  atomic_int own_next;
+} packed_weights;
 
 /* What one crew needs for its passes. */
 typedef struct {
@@ -23,7 +33,7 @@ struct dx_net {
   dx_params params;
   const float *w;
   dx_pass_kind kind; /* that was reserved last */
-  float *packed;
+  packed_weights packed;
   worker *worker; /* (threads) */
   dx_profile *profile; /* (threads, and their sum), or NULL */
 };
@@ -48,6 +58,13 @@ out:
   return err;
 }
 
+static void free_packed(packed_weights *p)
+{
+  if (p->bytes) dx_comm_node_memory_free(p->next, p->bytes);
+  else free(p->floats);
+  *p = (packed_weights){0};
+}
+
 void dx_net_destroy(dx_net *n)
 {
   if (!n) return;
@@ -57,7 +74,7 @@ void dx_net_destroy(dx_net *n)
   }
   free(n->worker);
   free(n->profile);
-  free(n->packed);
+  free_packed(&n->packed);
   if (n->state) n->model->destroy(n->state);
   dx_params_destroy(&n->params);
   free(n);
@@ -80,14 +97,12 @@ size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B, int crews)
 
 int64_t dx_net_packed(const dx_net *n) { return n->model->packed(n->state); }
 
-dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B, int crews)
+/* Workspaces of so many crews. */
+static dx_error *reserve(dx_net *n, int64_t B, int crews)
 {
-  const size_t need = dx_net_bytes(n, kind, B, crews), packed = (size_t)dx_net_packed(n) * sizeof(float);
+  const size_t need = dx_net_bytes(n, n->kind, B, crews);
 
   if (need == 0) return DX_FAIL(INTERNAL, "no memory to measure a network");
-  n->kind = kind;
-  if (!n->packed) n->packed = dx_memory(packed);
-  if (!n->packed) return DX_FAIL(INTERNAL, "no memory for packed weights of %zu bytes", packed);
   for (int i = 0; i < n->team->threads; i++) {
     worker *const w = &n->worker[i];
 
@@ -96,34 +111,77 @@ dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B, int crews)
     if (!w->arena.base) DX_TRY(dx_error_in(dx_arena_create(need, &w->arena), "a grain of %lld examples", (long long)B));
     w->arena.members = dx_team_members(n->team, crews);
     dx_arena_release(&w->arena, 0);
-    n->model->place(n->state, B, kind, &w->arena, w->acts);
+    n->model->place(n->state, B, n->kind, &w->arena, w->acts);
   }
   return NULL;
+}
+
+bool dx_net_packs_together(const dx_net *n) { return dx_net_packed(n) >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK; }
+
+/* Collective on the node */
+static dx_error *reserve_packed(dx_net *n)
+{
+  enum { HEAD = 64 };
+  const size_t bytes = (size_t)dx_net_packed(n) * sizeof(float);
+  packed_weights *const p = &n->packed;
+
+  if (p->floats) return NULL;
+  p->next = dx_net_packs_together(n) ? dx_comm_node_memory(n->team->comm, HEAD + bytes) : NULL;
+  if (p->next) {
+    p->bytes = HEAD + bytes;
+    p->floats = (float *)((char *)p->next + HEAD);
+    return NULL;
+  }
+  p->next = &p->own_next;
+  p->floats = dx_memory(bytes);
+  return p->floats ? NULL : DX_FAIL(INTERNAL, "no memory for packed weights of %zu bytes", bytes);
 }
 
 void dx_net_rest(dx_net *n)
 {
   for (int i = 0; i < n->team->threads; i++) dx_arena_destroy(&n->worker[i].arena);
-  free(n->packed);
-  n->packed = NULL;
+  free_packed(&n->packed);
+}
+
+/* The parts that are left, one after the other. */
+static void pack(dx_net *n)
+{
+  int part;
+
+  dx_float_mode(); /* this may be the first that a thread computes */
+  while ((part = atomic_fetch_add(n->packed.next, 1)) < PARTS)
+    n->model->pack(n->state, &n->team->kernel, n->kind, n->w, n->packed.floats, part, PARTS);
 }
 
 void dx_net_load(dx_net *n, const float *w)
 {
-  const int threads = n->team->threads;
+  const dx_comm *const c = n->team->comm;
+  const bool shared = n->packed.bytes > 0;
 
   n->w = w;
-#pragma omp parallel for num_threads(threads) schedule(dynamic) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
-  for (int i = 0; i < PARTS * threads; i++) {
-    dx_float_mode(); /* this may be the first that a thread computes */
-    n->model->pack(n->state, &n->team->kernel, n->kind, w, n->packed, i, PARTS * threads);
-  }
+  if (shared) dx_comm_node_barrier(c); /* nobody reads the old ones any more */
+#pragma omp parallel num_threads(n->team->threads) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
+  pack(n);
+  if (shared) dx_comm_node_barrier(c);
+  if (!shared || dx_comm_node_rank(c) == 0) atomic_store(n->packed.next, 0); /* read again after the next barrier */
+}
+
+dx_error *dx_net_ready(dx_net *n, dx_pass_kind kind, int64_t B, int crews, const float *w)
+{
+  n->kind = kind;
+  dx_error *err = reserve(n, B, crews), *const packed = reserve_packed(n); /* both, whatever becomes of one */
+
+  if (err) dx_error_free(packed);
+  else err = packed;
+  DX_TRY(dx_comm_agree(n->team->comm, err));
+  dx_net_load(n, w);
+  return NULL;
 }
 
 static dx_pass pass_of(const dx_net *n, int crew, const dx_draw *draw, float *gw)
 {
   if (n->profile) n->profile[crew].members = dx_crew_size(&n->team->crew[crew]);
-  return (dx_pass){.kernel = &n->team->kernel, .w = n->w, .packed = n->packed, .gw = gw,
+  return (dx_pass){.kernel = &n->team->kernel, .w = n->w, .packed = n->packed.floats, .gw = gw,
                    .work = &n->worker[crew].arena, .crew = &n->team->crew[crew], .draw = draw,
                    .profile = n->profile ? &n->profile[crew] : NULL};
 }

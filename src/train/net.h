@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train/net.h - a model with its memory: one workspace per crew of threads. All Local. */
+/* train/net.h - a model with its memory: one workspace per crew of threads. Local but for what says otherwise. */
 #ifndef DX_TRAIN_NET_H
 #define DX_TRAIN_NET_H
 #include "nn/model.h"
@@ -22,17 +22,20 @@ dx_error *dx_net_create(const dx_team *team, const dx_model *model, const void *
 void dx_net_destroy(dx_net *n); /* NULL is fine */
 const dx_params *dx_net_params(const dx_net *n);
 
-/* Room for passes of B examples in the workspaces of so many crews of the team's threads; what stood there is gone. */
-dx_error *dx_net_reserve(dx_net *n, dx_pass_kind kind, int64_t B, int crews) DX_MUST_CHECK;
+/* Room for passes of B examples in the workspaces of so many crews of the team's threads (what stood there is gone), and
+   dx_net_load.  Collective */
+dx_error *dx_net_ready(dx_net *n, dx_pass_kind kind, int64_t B, int crews, const float *w) DX_MUST_CHECK;
 /* Whether the members of a crew share its passes. */
 bool dx_net_shares(const dx_net *n);
-/* Give back workspaces and packed weights until the next dx_net_reserve. */
+/* Give back workspaces and packed weights until the next dx_net_ready; where one rank does it, all do. */
 void dx_net_rest(dx_net *n);
 /* Bytes of a workspace for such passes, by measuring; 0 where there is no memory to do so. */
 size_t dx_net_bytes(const dx_net *n, dx_pass_kind kind, int64_t B, int crews);
-/* Floats of the packed weights. */
+/* Floats of the packed weights, and whether the ranks of a node have them in common, where the system can. */
 int64_t dx_net_packed(const dx_net *n);
-/* From now on passes use these weights (not copied); packs them with all threads. After dx_net_reserve. */
+bool dx_net_packs_together(const dx_net *n);
+/* From now on passes use these weights (not copied), alike on all ranks; packs them with all threads of the node. After
+   dx_net_ready.  Collective */
 void dx_net_load(dx_net *n, const float *w);
 
 /* A forward pass, and the backward pass that may follow with the same draw while time, label and x stand: B as reserved.

@@ -135,11 +135,11 @@ static void print_disk(const dx_problem *p, const char *folder, FILE *to)
                bytes / mib, (double)room / mib);
 }
 
-static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int ranks, FILE *to)
+static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, FILE *to)
 {
   const double one = (double)plan->bytes / mib, here = dx_memory_here() / mib;
 
-  fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks", one, one * ranks);
+  fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks", one, (double)plan->node / mib);
   if (here > 0) fprintf(to, "; this machine has %.0f MiB", here);
   fprintf(to, "\n");
   if (here > 0 && one > here)
@@ -147,8 +147,9 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
                "fewer threads, run.crew or model.recompute take less", one, here);
   fprintf(to, "  always          %.1f weights, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
           (double)plan->examples / mib);
-  fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights; %d x %.1f activations, their gradients and scratch\n",
-          (double)plan->gradients / mib, (double)plan->packed / mib, plan->crews, (double)plan->workspace / mib);
+  fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights%s; %d x %.1f activations, their gradients and scratch\n",
+          (double)plan->gradients / mib, (double)plan->packed / mib,
+          p->net && dx_net_packs_together(p->net) ? ", once on a node" : "", plan->crews, (double)plan->workspace / mib);
   fprintf(to, "  in a checkpoint %.1f of a vector on its way into the file, while what a step takes is given back\n",
           (double)plan->checkpoint / mib);
 }
@@ -167,7 +168,7 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   fprintf(to, "grains            %lld of %lld examples; %lld to %lld per worker\n", (long long)plan.grains,
           (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains);
   fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
-  print_memory(p, &plan, ranks, to);
+  print_memory(p, &plan, to);
   if (plan.crews < p->team->threads)
     fprintf(to, "crews             %d of up to %d threads, which share a grain\n", plan.crews,
             dx_team_members(p->team, plan.crews));

@@ -267,10 +267,9 @@ static dx_error *run(work *k, dx_h5 *f, const float *w)
   k->out = s.h * s.w * k->job->model.out_channels;
   err = take_memory(k);
   const int crews = dx_team_crews(k->job->team, k->last - k->first, dx_net_shares(k->net));
-  if (!err) err = dx_net_reserve(k->net, DX_PASS_INFER, k->grain, crews);
   if (!err) err = read_rows(k, f);
   DX_TRY(dx_comm_agree(c, err));
-  dx_net_load(k->net, w);
+  DX_TRY(dx_net_ready(k->net, DX_PASS_INFER, k->grain, crews, w));
   dx_team_each(k->job->team, crews, k->last - k->first, compute, k);
   err = gather(k, k->output, k->out, sizeof(float), &y);
   if (!err) err = gather(k, k->t, 1, sizeof(double), &t);

@@ -148,13 +148,10 @@ static dx_error *reserve_room(dx_problem *p, int64_t B)
 
 dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, int64_t items, dx_predictor *out)
 {
-  DX_TRY(reserve_room(p, B));
+  DX_TRY(dx_comm_agree(p->team->comm, reserve_room(p, B)));
   *out = (dx_predictor){.predict = p->exact ? predict_exact : predict_net, .ctx = p,
                         .crews = dx_team_crews(p->team, items, p->net && dx_net_shares(p->net))};
-  if (p->exact) return NULL;
-  DX_TRY(dx_net_reserve(p->net, DX_PASS_INFER, B, out->crews));
-  dx_net_load(p->net, w);
-  return NULL;
+  return p->exact ? NULL : dx_net_ready(p->net, DX_PASS_INFER, B, out->crews, w);
 }
 
 dx_objective dx_problem_clipped(const dx_problem *p)

@@ -180,7 +180,7 @@ static dx_error *start_from(const run *r, const char *from)
   DX_TRY(dx_comm_agree(r->team->comm, err));
   dx_comm_broadcast(r->team->comm, state(r)->w, size);
   dx_trainer_restart_averages(r->trainer);
-  return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
+  return dx_trainer_reload(r->trainer);
 }
 
 static dx_error *open_record(run *r)
@@ -329,7 +329,7 @@ static dx_error *look(run *r)
   if (!evaluating && !sampling) return NULL;
   if (evaluating) DX_TRY(evaluate(r));
   if (sampling) DX_TRY(sample(r));
-  return dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer));
+  return dx_trainer_reload(r->trainer);
 }
 
 static dx_error *save(run *r)
@@ -341,7 +341,7 @@ static dx_error *save(run *r)
   DX_TRY(dx_comm_agree(r->team->comm, err));
   dx_trainer_rest(r->trainer); /* vectors on their way into the file need room */
   DX_TRY(dx_checkpoint_save(r->trainer, r->problem, r->checkpoints, r->spec->run.keep));
-  DX_TRY(dx_comm_agree(r->team->comm, dx_trainer_reload(r->trainer)));
+  DX_TRY(dx_trainer_reload(r->trainer));
   r->saved = state(r)->step;
   r->save = dx_clock();
   err = lead(r) ? dx_record_save(r->record) : NULL;

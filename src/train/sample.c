@@ -153,7 +153,7 @@ static int64_t steps_left(int64_t steps, int64_t K, int64_t i)
   return left < steps ? left : steps;
 }
 
-static dx_error *create(drawing *d, dx_problem *p, const float *w)
+static dx_error *create(drawing *d, dx_problem *p)
 {
   const dx_sample_config *const c = &p->spec->sample;
   const dx_sampler *const sampler = p->spec->sampler;
@@ -178,7 +178,7 @@ static dx_error *create(drawing *d, dx_problem *p, const float *w)
       return DX_FAIL(INTERNAL, "no memory for %lld samples", (long long)c->count);
   sampler->plan(p->spec->sampler_config, &p->process, d->plan);
   for (int64_t i = 0; i < K; i++) d->shot[i] = d->steps - steps_left(d->steps, K, i);
-  return dx_problem_predictor(p, w, c->grain, d->last - d->first, &d->predictor);
+  return NULL;
 }
 
 static void destroy(drawing *d)
@@ -426,7 +426,8 @@ dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, int ema, const 
   drawing d;
 
   if (p->spec->sampler->uses_variance) DX_TRY(dx_estimate_variance(p, w, DX_USER_SAMPLER, &(dx_patience){.stopping = stopping, .ctx = ctx}));
-  DX_TRY_GOTO(err, out, dx_comm_agree(c, create(&d, p, w)));
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, create(&d, p)));
+  DX_TRY_GOTO(err, out, dx_problem_predictor(p, w, d.grain, d.last - d.first, &d.predictor));
   DX_TRY_GOTO(err, out, draw_all(&d, stopping, ctx));
   DX_TRY_GOTO(err, out, gather(&d, d.x, &x));
   *seconds = dx_clock() - d.begin;

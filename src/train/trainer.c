@@ -145,16 +145,13 @@ void dx_trainer_rest(dx_trainer *t)
 dx_error *dx_trainer_reload(dx_trainer *t)
 {
   if (!t->problem->net) return NULL;
-  DX_TRY(dx_net_reserve(t->problem->net, DX_PASS_TRAIN, t->config->grain, t->crews));
-  dx_net_load(t->problem->net, t->state.w);
-  return NULL;
+  return dx_net_ready(t->problem->net, DX_PASS_TRAIN, t->config->grain, t->crews, t->state.w);
 }
 
 static dx_error *create_local(dx_trainer *t)
 {
   DX_TRY(create_state(t));
-  DX_TRY(create_buffers(t));
-  return dx_trainer_reload(t);
+  return create_buffers(t);
 }
 
 dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
@@ -179,6 +176,7 @@ dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
                                .folders = t->crews, .threads = p->team->threads, .first_rank_leaf = first};
   DX_TRY_GOTO(err, out, dx_reduce_create(c, &plan, p->team->kernel.add, &t->reduce));
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create_local(t)));
+  DX_TRY_GOTO(err, out, dx_trainer_reload(t));
   DX_TRY_GOTO(err, out, dx_fetch_create(p->data, DX_TRAIN, t->config->batch, &t->fetch));
 out:
   free(first);
@@ -550,6 +548,8 @@ static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int crew
   return buffers * floats + theirs * (slice < floats ? slice : floats);
 }
 
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
 {
   const dx_train_config *const c = &p->spec->train;
@@ -570,7 +570,9 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
                   (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
                   (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
   plan.checkpoint = 4 * (1 + (ranks > 1)) * floats;
-  const int64_t step = plan.gradients + plan.packed + plan.workspace * crews;
-  plan.bytes = plan.state + plan.examples + (step > plan.checkpoint ? step : plan.checkpoint);
+  const int64_t always = plan.state + plan.examples, step = plan.gradients + plan.packed + plan.workspace * crews;
+  const int64_t spared = p->net && dx_net_packs_together(p->net) ? plan.packed * (ranks - 1) : 0;
+  plan.bytes = always + most(step, plan.checkpoint);
+  plan.node = always * ranks + most(step * ranks - spared, plan.checkpoint * ranks);
   return plan;
 }

@@ -38,9 +38,9 @@ typedef struct dx_trainer dx_trainer;
 dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out) DX_MUST_CHECK;
 void dx_trainer_destroy(dx_trainer *t); /* Collective; NULL is fine */
 dx_state *dx_trainer_state(dx_trainer *t);
-/* Give back what only a step takes, but for the examples, until dx_trainer_reload. Local */
+/* Give back what only a step takes, but for the examples, until dx_trainer_reload.  Collective */
 void dx_trainer_rest(dx_trainer *t);
-/* The state's weights or step were changed from outside (resume, evaluation). Local */
+/* The state's weights or step were changed from outside (resume, evaluation).  Collective */
 dx_error *dx_trainer_reload(dx_trainer *t) DX_MUST_CHECK;
 
 typedef struct {
@@ -69,6 +69,7 @@ typedef struct {
      gradients; packed weights; activations and scratch of one crew; data and samples; what a checkpoint takes while packed
      weights and workspaces are given back */
   int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
+  int64_t node; /* bytes of a node that has all ranks: packed weights count once where its ranks have them in common */
 } dx_trainer_plan;
 dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks);
 #endif

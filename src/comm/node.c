@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* comm/node.c - memory that the ranks of a node share; see comm.h.
+
+   It is a file without a name (memfd), which the first rank makes and the others open by way of /proc. MPI's own way,
+   MPI_Win_allocate_shared, keeps its file in /dev/shm, of which a container has 64 MiB by default; where that is too little,
+   Open MPI 4.1 leaves all ranks but the first waiting for ever, and a job that is killed leaves the file behind. */
+#define _GNU_SOURCE /* memfd_create */
+#include "comm/comm.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How the first rank tells which file it is: a number of a process may mean another one to a rank in a container of its own. */
+typedef struct {
+  long process, file; /* file -1: none */
+  dev_t device;
+  ino_t inode;
+} door;
+
+static int make_file(size_t bytes, door *d)
+{
+#ifdef MFD_CLOEXEC
+  struct stat s;
+  const int file = memfd_create("diffx", MFD_CLOEXEC);
+
+  if (file >= 0 && ftruncate(file, (off_t)bytes) == 0 && fstat(file, &s) == 0) {
+    *d = (door){(long)getpid(), file, s.st_dev, s.st_ino};
+    return file;
+  }
+  if (file >= 0) close(file);
+#else
+  (void)bytes;
+#endif
+  *d = (door){.file = -1};
+  return -1;
+}
+
+static int open_file(const door *d)
+{
+  char path[64];
+  struct stat s;
+
+  if (d->file < 0) return -1;
+  snprintf(path, sizeof path, "/proc/%ld/fd/%ld", d->process, d->file);
+  const int file = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (file >= 0 && fstat(file, &s) == 0 && s.st_dev == d->device && s.st_ino == d->inode) return file;
+  if (file >= 0) close(file);
+  return -1;
+}
+
+static void *map(int file, size_t bytes)
+{
+  void *const p = file < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+  if (p == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE /* advice, which few systems follow for shared memory */
+  (void)madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  return p;
+}
+
+void *dx_comm_node_memory(const dx_comm *c, size_t bytes)
+{
+  door d = {.file = -1};
+  int file = -1;
+
+  if (dx_comm_node_size(c) == 1 || bytes == 0) return NULL;
+  if (dx_comm_node_rank(c) == 0) file = make_file(bytes, &d);
+  dx_comm_node_broadcast(c, &d, sizeof d);
+  if (dx_comm_node_rank(c)) file = open_file(&d);
+  void *const mine = map(file, bytes);
+  const bool all = dx_comm_node_all(c, mine != NULL); /* and nobody needs the door any more */
+  if (file >= 0) close(file);
+  if (all) return mine;
+  dx_comm_node_memory_free(mine, bytes);
+  return NULL;
+}
+
+void dx_comm_node_memory_free(void *p, size_t bytes)
+{
+  if (p) munmap(p, bytes);
+}
