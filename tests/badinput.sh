@@ -104,7 +104,7 @@ refused "sigmas that rise" 3 0 "command line: sample.sigma_min is 2, but sample.
 refused "heun's option of another sampler" 3 0 "command line: sample.churn only goes with sample.sampler: heun (here ancestral)" -- "$exp/smoke.yaml" sample.churn=3 --dry-run
 refused "count = 0" 3 0 "command line: sample.count is 0; allowed: a whole number from 1" -- "$exp/smoke.yaml" sample.count=0 --dry-run
 refused "threads = 100000" 3 0 "command line: run.threads is 100000; allowed: a whole number from 0 to 4096, or auto" -- "$exp/smoke.yaml" run.threads=100000 --dry-run
-refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed: auto, portable, avx2 or avx512" -- "$exp/smoke.yaml" run.kernels=avx3 --dry-run
+refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed: auto, portable, avx2, avx512 or amx" -- "$exp/smoke.yaml" run.kernels=avx3 --dry-run
 refused "an unknown model" 3 0 "command line: model.kind is mpl; did you mean mlp? allowed: exact, mlp" -- "$exp/points.yaml" model.kind=mpl --dry-run
 refused "a key of another choice" 3 0 "points.yaml:9: model.hidden only goes with model.kind: mlp (here exact)" -- "$exp/points.yaml" model.kind=exact --dry-run
 refused "the exact prediction of no known density" 3 0 "model.kind is exact" "gaussian, mixture8" -- "$exp/gaussian.yaml" data.kind=moons output=$bad_out --dry-run

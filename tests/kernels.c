@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernels.c - every slot of every set gives the bits of ref, and touches no float beside its arrays. */
+/* kernels.c - every slot of every set gives the bits of ref (amx: but for its products), and touches no float beside its arrays. */
 #include "kernel/kernel.h"
 
 #include "base/random.h"
@@ -617,6 +617,14 @@ static int same_winograd_u(const dx_kernels *k[2]) { return same_tile(k, 9, 36, 
 static int same_winograd_gw(const dx_kernels *k[2]) { return same_tile(k, 36, 9, call_gw); }
 
 /* A slot without a function above does not compile. */
+static void compare_slots(const dx_kernels *ref, const dx_kernels *set)
+{
+  const dx_kernels *pair[2] = {ref, set};
+#define X(slot, result, args) ok(same_##slot(pair), "%s: " #slot " gives the bits of ref", set->name);
+  DX_KERNELS(X)
+#undef X
+}
+
 static void compare_sets(void)
 {
   const char *names[3];
@@ -629,12 +637,185 @@ static void compare_sets(void)
     dx_error *e = dx_kernels_select(names[i], &set);
 
     ok(!e && !strcmp(set.name, names[i]), "the set %s is there", names[i]);
-    if (e) continue;
-    const dx_kernels *pair[2] = {&ref, &set};
-#define X(slot, result, args) ok(same_##slot(pair), "%s: " #slot " gives the bits of ref", names[i]);
-    DX_KERNELS(X)
-#undef X
+    if (!e) compare_slots(&ref, &set);
   }
+}
+
+/* ---- the set whose products have bits of their own -------------------------------------- */
+
+/* An element has the same bits in gemm, in gemm_packed, with A transposed, in its row alone, in five columns alone. */
+typedef struct { int64_t m, n, k; dx_gemm_mode mode; } product;
+
+enum { MOST = 130 * 130, DEEPEST = 130 * 700 };
+static float pa[DEEPEST], pa_turned[DEEPEST], pb[DEEPEST], pb_panels[DEEPEST];
+
+static float uniforms[4096]; /* in (-1, 1) */
+
+static void fill_uniforms(void)
+{
+  const dx_stream s = {.seed = 3, .purpose = DX_FOR_TEST};
+  uint32_t w[4];
+
+  for (uint32_t i = 0; i < 4096; i++) {
+    if (i % 4 == 0) dx_stream_words(&s, i / 4, w);
+    uniforms[i] = (float)(dx_uniform(w[i % 4]) * 2 - 1);
+  }
+}
+
+static float uniform(int64_t i) { return uniforms[i * 2654435761 % 4093]; }
+
+static void set_product(const product *p)
+{
+  for (int64_t i = 0; i < p->m; i++)
+    for (int64_t l = 0; l < p->k; l++) pa[i * p->k + l] = pa_turned[l * p->m + i] = uniform(i * p->k + l);
+  for (int64_t l = 0; l < p->k; l++)
+    for (int64_t j = 0; j < p->n; j++) {
+      const int64_t first = j / DX_PANEL * DX_PANEL, width = p->n - first < DX_PANEL ? p->n - first : DX_PANEL;
+
+      pb[l * p->n + j] = pb_panels[first * p->k + l * width + j - first] = uniform(l * p->n + j + 1999);
+    }
+}
+
+static const float *bias_of(const product *p) { return p->mode >= DX_GEMM_BIAS ? numbers + 77 : NULL; }
+
+/* The part of C of mi rows from i on and nj columns from j on, as a call of its own. */
+static void gemm_part(const dx_kernels *k, const product *p, int64_t i, int64_t mi, int64_t j, int64_t nj, float *c)
+{
+  const float *const bias = bias_of(p) ? bias_of(p) + j : NULL;
+
+  k->gemm(mi, nj, p->k, pa + i * p->k, p->k, 1, pb + j, p->n, c + i * p->n + j, p->n, bias, p->mode);
+}
+
+static int same_anywhere(const dx_kernels *k, const product *p)
+{
+  static float whole[MOST], other[MOST];
+  const size_t bytes = (size_t)(p->m * p->n) * sizeof(float);
+  int good = 1;
+
+  set_product(p);
+  memcpy(whole, numbers, bytes);
+  gemm_part(k, p, 0, p->m, 0, p->n, whole);
+  memcpy(other, numbers, bytes);
+  k->gemm_packed(p->m, p->n, p->k, pa, p->k, pb_panels, other, p->n, bias_of(p), p->mode);
+  good &= !memcmp(whole, other, bytes);
+  memcpy(other, numbers, bytes);
+  k->gemm(p->m, p->n, p->k, pa_turned, 1, p->m, pb, p->n, other, p->n, bias_of(p), p->mode);
+  good &= !memcmp(whole, other, bytes);
+  memcpy(other, numbers, bytes);
+  for (int64_t i = 0; i < p->m; i++) gemm_part(k, p, i, 1, 0, p->n, other);
+  good &= !memcmp(whole, other, bytes);
+  memcpy(other, numbers, bytes);
+  for (int64_t j = 0; j < p->n; j += 5) gemm_part(k, p, 0, p->m, j, p->n - j < 5 ? p->n - j : 5, other);
+  return good & !memcmp(whole, other, bytes);
+}
+
+/* The root of the mean square of what is wrong, over that of the products. */
+static double error_of(const dx_kernels *k, const product *p)
+{
+  static float c[MOST];
+  double wrong = 0, size = 0;
+
+  set_product(p);
+  memcpy(c, numbers, (size_t)(p->m * p->n) * sizeof(float));
+  gemm_part(k, p, 0, p->m, 0, p->n, c);
+  for (int64_t i = 0; i < p->m; i++)
+    for (int64_t j = 0; j < p->n; j++) {
+      double sum = p->mode == DX_GEMM_SET ? 0 : p->mode == DX_GEMM_ADD ? (double)numbers[i * p->n + j] : (double)bias_of(p)[j];
+
+      for (int64_t l = 0; l < p->k; l++) sum += (double)pa[i * p->k + l] * pb[l * p->n + j];
+      if (p->mode == DX_GEMM_BIAS_RELU && sum < 0) sum = 0;
+      wrong += (c[i * p->n + j] - sum) * (c[i * p->n + j] - sum);
+      size += sum * sum;
+    }
+  return sqrt(wrong / size);
+}
+
+static void products_anywhere(const dx_kernels *k)
+{
+  static const int64_t ms[] = {1, 15, 16, 33, 64, 80, 96, 130}, ns[] = {1, 16, 31, 64, 77}, ks[] = {3, 16, 31, 64, 130, 700};
+
+  for (dx_gemm_mode mode = DX_GEMM_SET; mode <= DX_GEMM_BIAS_RELU; mode++) {
+    int good = 1;
+
+    for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
+      for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
+        for (size_t l = 0; l < sizeof ks / sizeof *ks; l++)
+          good &= same_anywhere(k, &(product){ms[i], ns[j], ks[l], mode});
+    ok(good, "%s: an element has the same bits in every call, mode %d", k->name, (int)mode);
+  }
+}
+
+static void accurate_products(const dx_kernels *k, const dx_kernels *ref)
+{
+  static const int64_t ks[] = {16, 45, 128, 300, 700};
+
+  for (size_t l = 0; l < sizeof ks / sizeof *ks; l++) {
+    double worst = 0, floats = 0;
+
+    for (dx_gemm_mode mode = DX_GEMM_SET; mode <= DX_GEMM_BIAS_RELU; mode++) {
+      const product p = {67, 45, ks[l], mode};
+
+      worst = fmax(worst, error_of(k, &p));
+      floats = fmax(floats, error_of(ref, &p));
+    }
+    ok(worst < 3e-7 && worst < 2 * floats, "%s: products over %d are off by %.1e, those of floats by %.1e", k->name, (int)ks[l],
+       worst, floats);
+  }
+}
+
+/* Reads and writes inside the arrays only: ref gives bits to compare with but where numbers are whole and small. */
+static int whole_numbers(const dx_kernels *k[2])
+{
+  static float saved[ROOM / 4];
+  int good;
+
+  memcpy(saved, numbers, sizeof saved);
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)((int)(i * 37 % 41) - 20);
+  good = same_gemm(k) & same_gemm_packed(k);
+  memcpy(numbers, saved, sizeof saved);
+  return good;
+}
+
+static void what_is_not_finite(const dx_kernels *k)
+{
+  float a[64], b[64], c[4];
+  int good = 1;
+
+  for (int bad = 0; bad < 3; bad++) {
+    for (int i = 0; i < 64; i++) a[i] = b[i] = 1;
+    a[20] = bad == 0 ? NAN : bad == 1 ? INFINITY : -INFINITY;
+    k->gemm(2, 2, 32, a, 32, 1, b, 2, c, 2, NULL, DX_GEMM_SET);
+    good &= !isfinite(c[0]) && !isfinite(c[1]) && c[2] == 32 && c[3] == 32;
+  }
+  a[20] = FLT_MAX;
+  k->gemm(2, 2, 32, a, 32, 1, b, 2, c, 2, NULL, DX_GEMM_SET);
+  ok(good && c[0] == FLT_MAX, "%s: what is not finite stays so, in its row, and the largest number is finite", k->name);
+}
+
+/* Its other slots give the bits of ref. */
+static void other_set(void)
+{
+  const char *names[1];
+  dx_kernels ref, set, rest;
+
+  dx_kernels_ref(&ref);
+  if (!dx_kernels_other(names)) {
+    ok(1, "no set of other bits here # SKIP");
+    return;
+  }
+  fill_uniforms();
+  dx_error *e = dx_kernels_select(names[0], &set);
+  ok(!e && !strcmp(set.name, names[0]), "the set %s is there", names[0]);
+  if (e) return;
+  rest = set;
+  rest.gemm = ref.gemm;
+  rest.gemm_packed = ref.gemm_packed;
+  rest.name = "amx but for the products";
+  compare_slots(&ref, &rest);
+  ok(whole_numbers((const dx_kernels *[2]){&ref, &set}), "%s: products of whole numbers are exact, guards are whole", set.name);
+  products_anywhere(&set);
+  accurate_products(&set, &ref);
+  what_is_not_finite(&set);
 }
 
 /* ---- each set against the formula in double ------------------------------------------- */
@@ -871,6 +1052,7 @@ int main(void)
     right_silu_and_softmax(&k);
   }
   compare_sets();
+  other_set();
   selection();
   float_mode();
   return done();

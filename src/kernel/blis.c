@@ -32,8 +32,10 @@ static const struct { const char *ours, *blis; bool built; } sets[] = {
 #endif
 #ifdef BLIS_CONFIG_SKX
   {"avx512", "skx", true},
+  {"amx", "skx", true},
 #else
   {"avx512", "skx", false},
+  {"amx", "skx", false},
 #endif
 };
 enum { SETS = sizeof sets / sizeof *sets };

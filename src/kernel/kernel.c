@@ -13,6 +13,10 @@
 #else
 #include <sys/utsname.h>
 #endif
+#ifdef DX_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 static bool can_portable(void) { return true; }
 
@@ -29,33 +33,68 @@ static bool can_avx512(void)
 }
 #endif
 
+#ifdef DX_AMX
+/* Linux keeps the tiles of a thread, 8 KiB, only for a process that asked for them: once, for all its threads. */
+static bool may_use_tiles(void)
+{
+  enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+
+  return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+}
+
+__attribute__((target("xsave"))) static bool system_saves_tiles(void)
+{
+  enum { TILES = 3 << 17 }; /* their configuration and data */
+
+  return (_xgetbv(0) & TILES) == TILES;
+}
+
+static bool can_amx(void)
+{
+  enum { BF16 = 1 << 22, TILE = 1 << 24, OSXSAVE = 1 << 27 };
+  unsigned a = 0, b = 0, c = 0, d = 0;
+
+  if (!can_avx512()) return false;
+  __cpuid(1, a, b, c, d);
+  if (!(c & OSXSAVE)) return false;
+  __cpuid_count(7, 0, a, b, c, d);
+  return d & BF16 && d & TILE && system_saves_tiles() && may_use_tiles();
+}
+#endif
+
 /* Slowest first; each set stands on ref. */
 static const struct {
   const char *name;
   bool (*can)(void);
   void (*fill)(dx_kernels *k);
+  bool same_bits; /* as ref */
 } sets[] = {
-  {"portable", can_portable, dx_kernels_ref},
+  {"portable", can_portable, dx_kernels_ref, true},
 #ifdef DX_X86
-  {"avx2", can_avx2, dx_kernels_avx2},
-  {"avx512", can_avx512, dx_kernels_avx512},
+  {"avx2", can_avx2, dx_kernels_avx2, true},
+  {"avx512", can_avx512, dx_kernels_avx512, true},
+#endif
+#ifdef DX_AMX
+  {"amx", can_amx, dx_kernels_amx, false},
 #endif
 };
 enum { SETS = sizeof sets / sizeof *sets };
 
-int dx_kernels_available(const char *names[3])
+static int list(bool same_bits, const char **names)
 {
   int n = 0;
 
   for (int i = 0; i < SETS; i++)
-    if (sets[i].can()) names[n++] = sets[i].name;
+    if (sets[i].same_bits == same_bits && sets[i].can()) names[n++] = sets[i].name;
   return n;
 }
 
+int dx_kernels_available(const char *names[3]) { return list(true, names); }
+int dx_kernels_other(const char *names[1]) { return list(false, names); }
+
 dx_error *dx_kernels_select(const char *name, dx_kernels *k)
 {
-  const char *can[3] = {"", "", ""};
-  const int n = dx_kernels_available(can);
+  char can[64] = "";
 
   for (int i = 0; i < SETS; i++)
     if (!strcmp(name, sets[i].name) && sets[i].can()) {
@@ -63,8 +102,12 @@ dx_error *dx_kernels_select(const char *name, dx_kernels *k)
       sets[i].fill(k);
       return NULL;
     }
-  return DX_FAIL(CONFIG, "kernels %s: this processor and build have %s%s%s%s%s", name, can[0],
-                 n > 1 ? ", " : "", can[1], n > 2 ? ", " : "", can[2]);
+  for (int i = 0; i < SETS; i++)
+    if (sets[i].can()) {
+      if (*can) strcat(can, ", ");
+      strcat(can, sets[i].name);
+    }
+  return DX_FAIL(CONFIG, "kernels %s: this processor and build have %s", name, can);
 }
 
 #ifdef DX_X86

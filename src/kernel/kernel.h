@@ -3,9 +3,14 @@
 
    Kernels see pointers and sizes: no shapes, no MPI, no errors, no memory.
    ref fills every slot with plain C; avx2 and avx512 (one source compiled
-   twice) replace the slots that they speed up. EVERY set gives the same bits:
+   twice) replace the slots that they speed up. Every set gives the same bits:
    the order of each sum is written down below, fma stands only where the
-   comment says fma, and no libm function but sqrt, fma, floor is called. */
+   comment says fma, and no libm function but sqrt, fma, floor is called.
+
+   One set does not, and so is never chosen unasked: amx, which is avx512 with
+   gemm and gemm_packed of its own (tile_gemm.c). Their sums have another order,
+   and are as close to the product. That c_ij depends on row i of A, column j of
+   B, k, mode and start alone, and that both slots agree, holds for them too. */
 #ifndef DX_KERNEL_KERNEL_H
 #define DX_KERNEL_KERNEL_H
 #include <stdbool.h>
@@ -140,7 +145,7 @@ enum { DX_PANEL = 16 };
   X(winograd_gw, void, (int64_t n, const float *gu, int64_t slice, float *gw, int64_t tap))
 
 typedef struct {
-  const char *name; /* "portable", "avx2", "avx512" */
+  const char *name; /* "portable", "avx2", "avx512", "amx" */
 #define X(name, result, args) result (*name) args;
   DX_KERNELS(X)
 #undef X
@@ -149,15 +154,18 @@ typedef struct {
 void dx_kernels_ref(dx_kernels *k);    /* plain C: fills every slot; the set "portable" */
 void dx_kernels_avx2(dx_kernels *k);   /* replace the slots that they speed up */
 void dx_kernels_avx512(dx_kernels *k);
+void dx_kernels_amx(dx_kernels *k);
 
-/* The sets of this build that this processor can run, slowest first: 1..3 names
-   into names[3]. Starts neither BLIS nor MPI. Local */
+/* The sets of this build that this processor can run and that give the same bits, slowest
+   first: 1..3 names into names[3]. Starts neither BLIS nor MPI. Local */
 int dx_kernels_available(const char *names[3]);
+/* Those that give bits of their own: 0 or 1 name into names[1]. Local */
+int dx_kernels_other(const char *names[1]);
 /* Fill k with the set of that name; DX_E_CONFIG where it is not available. Local */
 dx_error *dx_kernels_select(const char *name, dx_kernels *k) DX_MUST_CHECK;
 
 /* Pin BLIS to the kernel set that belongs to `ours` ("portable": generic,
-   "avx2": haswell, "avx512": skx), found by name in this BLIS, then start it and
+   "avx2": haswell, "avx512" and "amx": skx), found by name in this BLIS, then start it and
    check what it runs; ours NULL: let BLIS choose for this processor.
    Must come before any other BLIS call; once per process. Local */
 dx_error *dx_blis_start(const char *ours) DX_MUST_CHECK;

@@ -20,7 +20,7 @@ static const struct {
   {"exact predictor: its error is the closed one", dx_check_predictor},
   {"samplers recover a Gaussian, 4 stderr", dx_check_samplers},
   {"kernel sets: the bits of plain C", dx_check_kernels},
-  {"BLIS product against double (of its limit)", dx_check_gemm},
+  {"products against double (of their limit)", dx_check_gemm},
   {"products in threads: the same bits", dx_check_threads},
   {"rounding and denormals in every thread", dx_check_float_mode},
   {"gradient sum over ranks: the tree's bits", dx_check_reduction},

@@ -39,7 +39,7 @@ dx_error *dx_check_mixture(const dx_team *team, dx_verdict *v) DX_MUST_CHECK;
 dx_error *dx_check_predictor(const dx_team *team, dx_verdict *v) DX_MUST_CHECK;
 dx_error *dx_check_samplers(const dx_team *team, dx_verdict *v) DX_MUST_CHECK;
 
-/* verify_machine.c: kernels, BLIS and threads against plain C. */
+/* verify_machine.c: kernels, BLIS and threads against plain C and double. */
 dx_error *dx_check_kernels(const dx_team *team, dx_verdict *v) DX_MUST_CHECK;
 dx_error *dx_check_gemm(const dx_team *team, dx_verdict *v) DX_MUST_CHECK;
 dx_error *dx_check_threads(const dx_team *team, dx_verdict *v) DX_MUST_CHECK;
