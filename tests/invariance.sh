@@ -74,6 +74,21 @@ reference "a wider U-Net" model.channels=24
 same "a wider U-Net" 2 1 model.channels=24
 same "a wider U-Net" 3 2 model.channels=24
 
+# tiles have other bits than the other kernel sets, but one answer too
+if "$diffx" list | grep -q '^  amx '; then
+  reference "on tiles" model.channels=24 run.kernels=amx
+  same "on tiles" 2 3 model.channels=24 run.kernels=amx run.crew=3
+  same "on tiles" 3 1 model.channels=24 run.kernels=amx model.recompute=true
+  "$diffx" compare "a wider U-Net-ref" "on tiles-ref" >said 2>&1
+  test $? = 5
+  judge $? "another answer than without"
+  ranks 1 "$file" output="a wider U-Net-ref" model.channels=24 train.steps=70 run.kernels=amx >said 2>&1
+  test $? = 3 && grep -q 'was computed with kernels .*, this run has amx+' said
+  judge $? "and a run does not go on with it"
+else
+  ok 0 "on tiles # SKIP this processor or build has none"
+fi
+
 # killed after step 20 and gone on elsewhere
 out="a U-Net on images-resumed"
 (sleep 0.1; while ! test -e "$out/checkpoints/step-00000020.h5"; do sleep 0.02; done

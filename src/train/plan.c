@@ -154,6 +154,14 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, FILE 
           (double)plan->checkpoint / mib);
 }
 
+/* Here is a kernel set that auto does not take. */
+static bool could_be_faster(const dx_problem *p)
+{
+  const char *names[1];
+
+  return !strcmp(p->spec->run.kernels, "auto") && dx_kernels_other(names) > 0;
+}
+
 static void print_size(const dx_problem *p, int ranks, FILE *to)
 {
   const dx_spec *const s = p->spec;
@@ -163,8 +171,8 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   fprintf(to, "parameters        %lld\n", (long long)(p->net ? dx_net_params(p->net)->numbers : 0));
   fprintf(to, "data              %s: %lld train, %lld test examples of %lld numbers\n", p->info->name,
           (long long)p->info->count[DX_TRAIN], (long long)p->info->count[DX_TEST], (long long)p->dim);
-  fprintf(to, "workers           %lld = %d ranks x %d threads, kernels %s\n", (long long)workers, ranks,
-          p->team->threads, p->team->kernels);
+  fprintf(to, "workers           %lld = %d ranks x %d threads, kernels %s%s\n", (long long)workers, ranks,
+          p->team->threads, p->team->kernels, p->net && could_be_faster(p) ? " (run.kernels: amx is faster, with other bits)" : "");
   fprintf(to, "grains            %lld of %lld examples; %lld to %lld per worker\n", (long long)plan.grains,
           (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains);
   fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
