@@ -54,7 +54,7 @@ says "--dry-run: more memory than there is" "a rank needs about " "but this mach
   "$exp/shapes.yaml" --dry-run data.size=512 data.train=4 data.test=0 model.channels=64 model.attention=0 evaluate.grain=1 train.batch=4096 train.grain=4096 evaluate.every=never sample.every=never
 says "--dry-run: what ranks of a node hold once" " packed weights, once on a node; " -- "$exp/smoke-unet.yaml" --dry-run model.channels=24 --ranks 2 run.threads=1
 if "$diffx" list | grep -q '^  amx '; then
-  says "--dry-run: a faster kernel set" "(run.kernels: amx is faster, with other bits)" -- "$exp/points.yaml" --dry-run run.threads=1
+  says "--dry-run: a faster kernel set" "(run.kernels: amx multiplies faster where layers are wide, with other bits)" -- "$exp/points.yaml" --dry-run run.threads=1
 fi
 says "--dry-run: idle workers are warned about" "16 workers but only 4 grains: 12 workers will be idle" "0 to 1 per worker" -- "$exp/points.yaml" --dry-run --ranks 8 run.threads=2
 says "--dry-run: an evaluation every so often" "evaluations       8 of 550 forwards each" "samples           2 drawings" -- "$exp/smoke.yaml" --dry-run evaluate.every=8

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/random.h"
@@ -424,28 +425,47 @@ static void estimates(const char *good)
   end(&j);
 }
 
-/* Ranks of a node have the packed weights of a large network in common, and give them back together. */
+static void limit_files(rlim_t bytes)
+{
+  struct rlimit r;
+
+  if (getrlimit(RLIMIT_FSIZE, &r)) must(DX_FAIL(INTERNAL, "no limit of files"));
+  r.rlim_cur = bytes < r.rlim_max ? bytes : r.rlim_max;
+  if (setrlimit(RLIMIT_FSIZE, &r)) must(DX_FAIL(INTERNAL, "no limit of files"));
+}
+
+/* Ranks of a node have the packed weights of a large network in common where the system can do it, and give them back together. */
 static void packed_weights(const char *good)
 {
+  dx_predictor predictor;
   job j;
 
+  void *const probe = dx_comm_node_memory(comm, D);
+  dx_comm_node_memory_free(probe, D);
   begin(&j, good, "model.hidden=[16,16]");
   all_ok(!has_node_memory(), "a small network's packed weights are each rank's own");
   end(&j);
   begin(&j, good, "model.hidden=[520,520]");
   steps(&j, 2);
-  all_ok(has_node_memory(), "those of a large one are the node's");
+  const double sum = sum_of(&j);
+  all_ok(has_node_memory() == !!probe, "those of a large one are the node's");
   dx_trainer_rest(j.trainer);
   all_ok(!has_node_memory(), "which a trainer at rest has given back");
-  if (fails()) j.problem->dim = (int64_t)1 << 46;
-  all_ok(all_got(dx_evaluate(j.problem, &(dx_evaluation_task){.w = j.state->w}, &(dx_evaluation){0}), DX_E_INTERNAL, "no memory"),
-         "nobody waits for a rank that has no memory");
-  j.problem->dim = D;
+  all_ok(all_got(dx_problem_predictor(j.problem, j.state->w, fails() ? (int64_t)1 << 40 : GRAIN, DX_MANY_ITEMS, &predictor), DX_E_INTERNAL,
+                 "a grain of"), "nobody waits for a rank that has no memory");
+  all_ok(!has_node_memory(), "and nobody keeps any");
   must(dx_trainer_reload(j.trainer));
   steps(&j, 1);
-  all_ok(has_node_memory(), "and takes again");
+  all_ok(has_node_memory() == !!probe, "it is taken again");
   end(&j);
   all_ok(!has_node_memory(), "nothing is left of it");
+  limit_files(lead() ? 4096 : RLIM_INFINITY);
+  begin(&j, good, "model.hidden=[520,520]");
+  all_ok(!has_node_memory(), "where it cannot be, each rank has its own");
+  limit_files(RLIM_INFINITY);
+  steps(&j, 2);
+  all_ok(sum_of(&j) == sum, "for the same bits");
+  end(&j);
 }
 
 static void samples(const char *good)

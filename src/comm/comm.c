@@ -249,9 +249,9 @@ void dx_comm_node_barrier(const dx_comm *c)
   if (c->node_size > 1) MPI_Barrier(c->node);
 }
 
-void dx_comm_node_broadcast(const dx_comm *c, void *bytes, size_t size)
+void dx_comm_node_broadcast(const dx_comm *c, void *bytes, int size)
 {
-  if (c->node_size > 1) MPI_Bcast(bytes, narrow((int64_t)size), MPI_BYTE, 0, c->node);
+  if (c->node_size > 1) MPI_Bcast(bytes, size, MPI_BYTE, 0, c->node);
 }
 
 bool dx_comm_node_all(const dx_comm *c, bool mine)

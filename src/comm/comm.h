@@ -40,7 +40,7 @@ void dx_comm_cores(int *ours, int *launcher);
 /* The ranks of this node among themselves. */
 int dx_comm_node_rank(const dx_comm *c);           /* Local */
 void dx_comm_node_barrier(const dx_comm *c);
-void dx_comm_node_broadcast(const dx_comm *c, void *bytes, size_t size); /* from the first of them */
+void dx_comm_node_broadcast(const dx_comm *c, void *bytes, int size); /* from the first of them */
 bool dx_comm_node_all(const dx_comm *c, bool mine);
 /* Memory that the ranks of this node share: bytes of zeros, or NULL on all of them where a node has one rank or the system
    cannot do it. Everybody gives it back for himself. */

@@ -3,13 +3,16 @@
 
    It is a file without a name (memfd), which the first rank makes and the others open by way of /proc. MPI's own way,
    MPI_Win_allocate_shared, keeps its file in /dev/shm, of which a container has 64 MiB by default; where that is too little,
-   Open MPI 4.1 leaves all ranks but the first waiting for ever, and a job that is killed leaves the file behind. */
+   Open MPI 4.1 leaves all ranks but the first waiting for ever, and a job that is killed leaves the file behind.
+   Its pages come when they are first written, each beside the rank that does so. A system that grants no memory beyond what it has
+   (vm.overcommit_memory=2) ends a rank there, where memory of its own would have been refused in words. */
 #define _GNU_SOURCE /* memfd_create */
 #include "comm/comm.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,11 +23,19 @@ typedef struct {
   ino_t inode;
 } door;
 
+/* A longer file would be a signal's end (SIGXFSZ). */
+static bool may_be_as_long(size_t bytes)
+{
+  struct rlimit most;
+
+  return getrlimit(RLIMIT_FSIZE, &most) == 0 && (most.rlim_cur == RLIM_INFINITY || bytes <= most.rlim_cur);
+}
+
 static int make_file(size_t bytes, door *d)
 {
 #ifdef MFD_CLOEXEC
   struct stat s;
-  const int file = memfd_create("diffx", MFD_CLOEXEC);
+  const int file = may_be_as_long(bytes) ? memfd_create("diffx", MFD_CLOEXEC) : -1;
 
   if (file >= 0 && ftruncate(file, (off_t)bytes) == 0 && fstat(file, &s) == 0) {
     *d = (door){(long)getpid(), file, s.st_dev, s.st_ino};
@@ -38,6 +49,9 @@ static int make_file(size_t bytes, door *d)
   return -1;
 }
 
+static bool is_behind(const door *d, const struct stat *s) { return s->st_dev == d->device && s->st_ino == d->inode; }
+
+/* Looks before it opens: the opening of a device is heard by it. */
 static int open_file(const door *d)
 {
   char path[64];
@@ -45,8 +59,9 @@ static int open_file(const door *d)
 
   if (d->file < 0) return -1;
   snprintf(path, sizeof path, "/proc/%ld/fd/%ld", d->process, d->file);
-  const int file = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-  if (file >= 0 && fstat(file, &s) == 0 && s.st_dev == d->device && s.st_ino == d->inode) return file;
+  if (stat(path, &s) || !is_behind(d, &s)) return -1;
+  const int file = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (file >= 0 && fstat(file, &s) == 0 && is_behind(d, &s)) return file;
   if (file >= 0) close(file);
   return -1;
 }

@@ -173,9 +173,10 @@ dx_error *dx_net_ready(dx_net *n, dx_pass_kind kind, int64_t B, int crews, const
 
   if (err) dx_error_free(packed);
   else err = packed;
-  DX_TRY(dx_comm_agree(n->team->comm, err));
-  dx_net_load(n, w);
-  return NULL;
+  err = dx_comm_agree(n->team->comm, err);
+  if (err) dx_net_rest(n); /* alike on all ranks again */
+  else dx_net_load(n, w);
+  return err;
 }
 
 static dx_pass pass_of(const dx_net *n, int crew, const dx_draw *draw, float *gw)

@@ -135,7 +135,7 @@ static void print_disk(const dx_problem *p, const char *folder, FILE *to)
                bytes / mib, (double)room / mib);
 }
 
-static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, FILE *to)
+static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int ranks, FILE *to)
 {
   const double one = (double)plan->bytes / mib, here = dx_memory_here() / mib;
 
@@ -149,12 +149,12 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, FILE 
           (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights%s; %d x %.1f activations, their gradients and scratch\n",
           (double)plan->gradients / mib, (double)plan->packed / mib,
-          p->net && dx_net_packs_together(p->net) ? ", once on a node" : "", plan->crews, (double)plan->workspace / mib);
+          ranks > 1 && p->net && dx_net_packs_together(p->net) ? ", once on a node" : "", plan->crews, (double)plan->workspace / mib);
   fprintf(to, "  in a checkpoint %.1f of a vector on its way into the file, while what a step takes is given back\n",
           (double)plan->checkpoint / mib);
 }
 
-/* Here is a kernel set that auto does not take. */
+/* Is here a kernel set that auto does not take? */
 static bool could_be_faster(const dx_problem *p)
 {
   const char *names[1];
@@ -172,11 +172,11 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   fprintf(to, "data              %s: %lld train, %lld test examples of %lld numbers\n", p->info->name,
           (long long)p->info->count[DX_TRAIN], (long long)p->info->count[DX_TEST], (long long)p->dim);
   fprintf(to, "workers           %lld = %d ranks x %d threads, kernels %s%s\n", (long long)workers, ranks,
-          p->team->threads, p->team->kernels, p->net && could_be_faster(p) ? " (run.kernels: amx is faster, with other bits)" : "");
+          p->team->threads, p->team->kernels, p->net && could_be_faster(p) ? " (run.kernels: amx multiplies faster where layers are wide, with other bits)" : "");
   fprintf(to, "grains            %lld of %lld examples; %lld to %lld per worker\n", (long long)plan.grains,
           (long long)s->train.grain, (long long)plan.least_grains, (long long)plan.most_grains);
   fprintf(to, "reduction         at most %d pieces from a rank\n", plan.pieces);
-  print_memory(p, &plan, to);
+  print_memory(p, &plan, ranks, to);
   if (plan.crews < p->team->threads)
     fprintf(to, "crews             %d of up to %d threads, which share a grain\n", plan.crews,
             dx_team_members(p->team, plan.crews));

@@ -31,8 +31,8 @@ const dx_option dx_run_options[] = {
             "threads that share a grain, and its memory, at most; auto: one, or more where a rank has fewer grains than threads; "
             "a network of small layers gains little from a crew, mlp nothing",
             .words = "auto=0", .role = DX_RUN),
-  DX_OPTION(dx_run_config, kernels, "auto", 0, 0, "kernel set; pinned, machines of different make give equal bits; amx: avx512 with products on tiles, faster and as "
-            "accurate, but of other bits than all others, so auto never takes it",
+  DX_OPTION(dx_run_config, kernels, "auto", 0, 0, "kernel set; pinned, machines of different make give equal bits; amx: avx512 with products on tiles, "
+            "as accurate, faster where layers are wide, slower where they are narrow, with other bits than all others, so auto never takes it",
             .choices = "auto|portable|avx2|avx512|amx", .role = DX_RUN),
   DX_OPTION(dx_run_config, time_limit, "none", 0, 1e9,
             "seconds after which the run stops with a checkpoint and exit status 75", .words = "none=0", .role = DX_RUN),
