@@ -9,8 +9,8 @@
 
 dx_error *dx_cmd_list(const dx_call *call)
 {
-  const char *names[3], *other[1];
-  const int sets = dx_kernels_available(names), others = dx_kernels_other(other);
+  const char *names[3], *const other = dx_kernels_other();
+  const int sets = dx_kernels_available(names);
 
   if (call->argc) return DX_FAIL(USAGE, "diffx list takes no argument, not %s", call->argv[0]);
   puts("data (data.kind)");
@@ -34,7 +34,7 @@ dx_error *dx_cmd_list(const dx_call *call)
   for (int i = 0; dx_sampler_at(i); i++) printf("  %-14s %s\n", dx_sampler_at(i)->name, dx_sampler_at(i)->help);
   puts("kernel sets that this processor runs (run.kernels)");
   for (int i = 0; i < sets; i++) printf("  %s\n", names[i]);
-  for (int i = 0; i < others; i++) printf("  %-14s of other bits than the rest, so only when it is named\n", other[i]);
+  if (other) printf("  %-14s of other bits than the rest, so only when it is named\n", other);
   return NULL;
 }
 

@@ -80,17 +80,21 @@ static const struct {
 };
 enum { SETS = sizeof sets / sizeof *sets };
 
-static int list(bool same_bits, const char **names)
+int dx_kernels_available(const char *names[3])
 {
   int n = 0;
 
   for (int i = 0; i < SETS; i++)
-    if (sets[i].same_bits == same_bits && sets[i].can()) names[n++] = sets[i].name;
+    if (sets[i].same_bits && sets[i].can()) names[n++] = sets[i].name;
   return n;
 }
 
-int dx_kernels_available(const char *names[3]) { return list(true, names); }
-int dx_kernels_other(const char *names[1]) { return list(false, names); }
+const char *dx_kernels_other(void)
+{
+  for (int i = 0; i < SETS; i++)
+    if (!sets[i].same_bits && sets[i].can()) return sets[i].name;
+  return NULL;
+}
 
 dx_error *dx_kernels_select(const char *name, dx_kernels *k)
 {

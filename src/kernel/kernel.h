@@ -159,8 +159,8 @@ void dx_kernels_amx(dx_kernels *k);
 /* The sets of this build that this processor can run and that give the same bits, slowest
    first: 1..3 names into names[3]. Starts neither BLIS nor MPI. Local */
 int dx_kernels_available(const char *names[3]);
-/* Those that give bits of their own: 0 or 1 name into names[1]. Local */
-int dx_kernels_other(const char *names[1]);
+/* The one that gives bits of its own, or NULL. Local */
+const char *dx_kernels_other(void);
 /* Fill k with the set of that name; DX_E_CONFIG where it is not available. Local */
 dx_error *dx_kernels_select(const char *name, dx_kernels *k) DX_MUST_CHECK;
 

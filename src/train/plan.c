@@ -157,9 +157,7 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
 /* Is here a kernel set that auto does not take? */
 static bool could_be_faster(const dx_problem *p)
 {
-  const char *names[1];
-
-  return !strcmp(p->spec->run.kernels, "auto") && dx_kernels_other(names) > 0;
+  return !strcmp(p->spec->run.kernels, "auto") && dx_kernels_other();
 }
 
 static void print_size(const dx_problem *p, int ranks, FILE *to)
