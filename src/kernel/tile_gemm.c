@@ -9,14 +9,17 @@
    it stands in a call. Tiles read and write denormal numbers as 0: a, b and ab have all their bits above 2^-110. What is not
    finite gives something that is not finite, often a NaN.
 
-   Up to 64 rows of A are split at a time, for as much of k as stays in the first cache. Then each 16 columns of B are
-   multiplied, and the next square of B is split meanwhile: vectors and tiles work at the same time. */
+   Up to 64 rows of A are split at a time, for as much of k as stays in the first cache, and multiplied by 16 columns of B
+   after the other. The next square of B is split meanwhile, and of A while the first columns are multiplied: vectors and
+   tiles work at the same time. A processor looks some two hundred vectors ahead of the oldest product that is not done, so
+   only a few rows are split between two products. */
 #include "kernel/vector.h"
 
 #include <string.h>
 
-/* Rows of a tile; k of a tile, as pairs; tiles of sums, below each other; a row of a tile. */
-enum { TILE = 16, STEP = 32, PARTS = 3, TILES = 4, ROW_BYTES = 64 };
+/* Rows of a tile; k of a tile, as pairs; parts of a number and products of them; tiles of sums, below each other; a row of a
+   tile. */
+enum { TILE = 16, STEP = 32, PARTS = 3, PRODUCTS = 6, TILES = 4, ROW_BYTES = 64 };
 enum { SQUARES = 8, FEWEST = SQUARES / TILES }; /* of A that are split at a time; steps of that */
 /* k after which a sum grows by sums of FEWEST steps, for which the tiles start with 0; k below which floats are faster. */
 enum { SUM = 512, SMALL = 16 };
@@ -27,8 +30,8 @@ _Static_assert(SUM % (SQUARES * STEP) == 0, "runs of k, whose length depends on 
    row l of B's the pair (l, l + 16) of each column. So neither needs its numbers in another order. */
 typedef struct { _Alignas(64) uint16_t part[PARTS][TILE][STEP]; } square;
 
-/* The numbers of a square: the first of each pair of row r from x + r row on, the second `half` further. ahead: floats to
-   what is fetched for later, or 0. */
+/* The numbers of a square: the first of each pair of row r from x + r row on, the second `half` further; x NULL: no square.
+   ahead: floats to what is fetched for later, or 0. */
 typedef struct {
   const float *x;
   int64_t row, half, ahead;
@@ -51,6 +54,7 @@ typedef struct {
   int64_t next_j, next_step; /* of B: split next */
   int used;                  /* which of b is multiplied */
   square b[2], a[SQUARES];   /* a: (steps, tiles) */
+  _Alignas(64) float room_a[TILE][STEP], room_b[STEP][TILE]; /* squares that do not stand as they are needed */
 } strip;
 
 /* To a compiler the load of a tile reads no memory. */
@@ -65,7 +69,7 @@ INLINE __m512i pairs(__m512i x0, __m512i x1) { return _mm512_mask_mov_epi16(_mm5
 
 INLINE __m512i rest(__m512i x)
 {
-  const __m512i upper = _mm512_and_si512(x, _mm512_set1_epi32((int)0xFFFF0000));
+  const __m512i upper = _mm512_maskz_mov_epi16(0xAAAAAAAA, x);
 
   return _mm512_castps_si512(_mm512_sub_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(upper)));
 }
@@ -95,24 +99,7 @@ INLINE void split_rows(const source *s, int from, int to, square *out)
 /* One of `of` equal shares of the rows. */
 INLINE void split_share(const source *s, int share, int of, square *out)
 {
-  if (share < of) split_rows(s, TILE * share / of, TILE * (share + 1) / of, out);
-}
-
-/* A square of A, where it stands or, turned or with zeros beside it, in room. */
-static source source_a(const product *q, int64_t i, int64_t l, const dx_kernels *avx512, float room[TILE][STEP])
-{
-  const int64_t rows = less(TILE, q->m - i), deep = less(STEP, q->k - l);
-  const float *const a = q->a + i * q->ras + l * q->cas;
-
-  if (q->cas == 1 && rows == TILE && deep == STEP) return (source){a, q->ras, TILE, 0};
-  if (rows < TILE || deep < STEP) memset(room, 0, TILE * sizeof *room);
-  if (q->cas == 1)
-    for (int64_t r = 0; r < rows; r++) memcpy(room[r], a + r * q->ras, (size_t)deep * sizeof *a);
-  else if (q->ras == 1) avx512->transpose(deep, rows, a, q->cas, room[0], STEP);
-  else
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t d = 0; d < deep; d++) room[r][d] = a[r * q->ras + d * q->cas];
-  return (source){room[0], STEP, TILE, 0};
+  if (s->x && share < of) split_rows(s, TILE * share / of, TILE * (share + 1) / of, out);
 }
 
 static void copy_b(const float *b, int64_t rb, int64_t deep, mask lanes, float room[STEP][TILE])
@@ -120,23 +107,79 @@ static void copy_b(const float *b, int64_t rb, int64_t deep, mask lanes, float r
   for (int64_t d = 0; d < STEP; d++) store(room[d], d < deep ? load_some(lanes, b + d * rb) : spread(0));
 }
 
-/* The next square of B, in the same way; at the end the last one again. Of packed B the same place of the next panel is
-   fetched. */
-INLINE source source_b(strip *s, float room[STEP][TILE])
+/* Row r of y (16,16), STEP apart, is column r of x. It is stored as a whole vector: parts of one would be read again only
+   from the cache, after all products before them. */
+INLINE void turn(const float *x, int64_t rx, float *y)
+{
+  UNROLL
+  for (int j = 0; j < TILE; j += 4, x += 4) {
+    __m512 v[4]; /* four columns of rows i, i + 4, i + 8, i + 12 */
+
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+      v[i] = _mm512_broadcast_f32x4(_mm_loadu_ps(x + i * rx));
+      UNROLL
+      for (int l = 4; l < TILE; l += 4)
+        v[i] = _mm512_mask_broadcast_f32x4(v[i], (mask)(15 << l), _mm_loadu_ps(x + (i + l) * rx));
+    }
+    const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1])), b = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
+    const __m512d c = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1])), d = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+
+    store(y + j * STEP, _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
+    store(y + (j + 1) * STEP, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    store(y + (j + 2) * STEP, _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)));
+    store(y + (j + 3) * STEP, _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+  }
+}
+
+/* A square that is turned, or has zeros beside it. */
+static void copy_a(const product *q, const float *a, int64_t rows, int64_t deep, float room[TILE][STEP])
+{
+  const bool whole = rows == TILE && deep == STEP;
+  float columns[STEP][TILE];
+
+  if (q->ras == 1) {
+    if (!whole) copy_b(a, q->cas, deep, first_lanes(rows), columns);
+    for (int l = 0; l < STEP; l += TILE) turn(whole ? a + l * q->cas : columns[l], whole ? q->cas : TILE, room[0] + l);
+    return;
+  }
+  memset(room, 0, TILE * sizeof *room);
+  for (int64_t r = 0; r < rows; r++, a += q->ras)
+    if (q->cas == 1) memcpy(room[r], a, (size_t)deep * sizeof *a);
+    else
+      for (int64_t d = 0; d < deep; d++) room[r][d] = a[d * q->cas];
+}
+
+/* Square n of A, in the order of a: where it stands or, turned or with zeros beside it, in room_a. */
+INLINE source source_a(strip *s, int tiles, int64_t n)
+{
+  const product *const q = s->q;
+  const int64_t i = s->i + n % tiles * TILE, l = s->l + n / tiles * STEP;
+  const int64_t rows = less(TILE, q->m - i), deep = less(STEP, q->k - l);
+
+  if (n == s->steps * tiles) return (source){0};
+  const float *const a = q->a + i * q->ras + l * q->cas;
+  if (q->cas == 1 && rows == TILE && deep == STEP) return (source){a, q->ras, TILE, 0};
+  copy_a(q, a, rows, deep, s->room_a);
+  return (source){s->room_a[0], STEP, TILE, 0};
+}
+
+/* The next square of B, in the same way. Of packed B the same place of the next panel is fetched. */
+INLINE source source_b(strip *s)
 {
   const product *const q = s->q;
   const int64_t j = s->next_j, l = s->l + s->next_step * STEP, columns = less(TILE, q->n - j), deep = less(STEP, q->k - l);
   const int64_t rb = q->packed ? columns : q->rb;
-  const float *const b = q->b + (q->packed ? j * q->k : j) + l * rb;
 
-  if (s->next_step + 1 < s->steps) s->next_step++;
-  else if (j + TILE < q->n) {
+  if (j >= q->n) return (source){0};
+  const float *const b = q->b + (q->packed ? j * q->k : j) + l * rb;
+  if (++s->next_step == s->steps) {
     s->next_step = 0;
     s->next_j += TILE;
   }
   if (columns == TILE && deep == STEP) return (source){b, rb, TILE * rb, q->packed ? TILE * q->k : 0};
-  copy_b(b, rb, deep, first_lanes(columns), room);
-  return (source){room[0], TILE, TILE * TILE, 0};
+  copy_b(b, rb, deep, first_lanes(columns), s->room_b);
+  return (source){s->room_b[0], TILE, TILE * TILE, 0};
 }
 
 /* ---- tiles: 0..3 are sums, 4 is a part of A, 5, 6, 7 are the high, mid, low part of B ---- */
@@ -148,28 +191,37 @@ typedef struct {
   int64_t from_row, to_row; /* bytes; from_row is 0 where all rows start alike */
 } ends;
 
-/* The six products of tile t, a literal, the small ones first, and a share of next is split. One tile comes after the other,
-   so that the ends of one are hidden behind the products of the rest. */
+/* Product g of tile t, both literals, and a share of what is split meanwhile. */
+#define MULTIPLY(t, g, part_of_b)                                 \
+  _tile_dpbf16ps(t, 4, part_of_b);                                \
+  split_share(next, PRODUCTS * t + g, PRODUCTS * tiles, to);      \
+  split_share(&next_a, g, PRODUCTS, &a[t + 1])
+
+/* The six products of tile t, the small ones first. One tile comes after the other, so that the ends of one are hidden
+   behind the products of the rest. */
 #define ADD(t)                                                                                        \
+  if (splits_a) next_a = source_a(s, tiles, n + t + 1);                                               \
   if (first && e->from) _tile_loadd(t, (const char *)e->from + TILE * t * e->from_row, e->from_row);  \
   else if (first) _tile_zero(t);                                                                      \
   _tile_loadd(4, a[t].part[2], ROW_BYTES);                                                            \
-  _tile_dpbf16ps(t, 4, 5);                                                                            \
-  split_share(next, 2 * t, 2 * tiles, to);                                                            \
+  MULTIPLY(t, 0, 5);                                                                                  \
   _tile_loadd(4, a[t].part[1], ROW_BYTES);                                                            \
-  _tile_dpbf16ps(t, 4, 6);                                                                            \
-  _tile_dpbf16ps(t, 4, 5);                                                                            \
-  split_share(next, 2 * t + 1, 2 * tiles, to);                                                        \
+  MULTIPLY(t, 1, 6);                                                                                  \
+  MULTIPLY(t, 2, 5);                                                                                  \
   _tile_loadd(4, a[t].part[0], ROW_BYTES);                                                            \
-  _tile_dpbf16ps(t, 4, 7);                                                                            \
-  _tile_dpbf16ps(t, 4, 6);                                                                            \
-  _tile_dpbf16ps(t, 4, 5);                                                                            \
+  MULTIPLY(t, 3, 7);                                                                                  \
+  MULTIPLY(t, 4, 6);                                                                                  \
+  MULTIPLY(t, 5, 5);                                                                                  \
   if (last) _tile_stored(t, (char *)e->to + TILE * t * e->to_row, e->to_row)
 
-/* tiles is a constant after inlining. Meanwhile next is split into `to`. */
-INLINE void add_step(int tiles, const square *a, const square *b, const ends *e, bool first, bool last, const source *next,
-                     square *to)
+/* Squares n.. of a, times b. tiles and splits_a are constants after inlining. Meanwhile next is split into `to` and, where
+   splits_a, of A the square behind each one that is multiplied. */
+INLINE void add_step(strip *s, int tiles, bool splits_a, int64_t n, const square *b, const ends *e, bool first, bool last,
+                     const source *next, square *to)
 {
+  square *const a = s->a + n;
+  source next_a = {0};
+
   _tile_loadd(5, b->part[0], ROW_BYTES);
   _tile_loadd(6, b->part[1], ROW_BYTES);
   _tile_loadd(7, b->part[2], ROW_BYTES);
@@ -179,17 +231,20 @@ INLINE void add_step(int tiles, const square *a, const square *b, const ends *e,
   if (tiles > 3) { ADD(3); }
 }
 #undef ADD
+#undef MULTIPLY
 
+/* Loading takes as long as the products of a square and more, so what was loaded stays there for the next call. */
 static void configure(void)
 {
-  struct { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } c = {.palette = 1};
+  struct { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } c = {.palette = 1}, now = {0};
 
   for (int t = 0; t < 8; t++) {
     c.row_bytes[t] = ROW_BYTES;
     c.rows[t] = TILE;
   }
-  fence();
-  _tile_loadconfig(&c);
+  _tile_storeconfig(&now);
+  __asm__ volatile("" : "+m"(now), "+m"(c)); /* to a compiler these read and write no memory, either */
+  if (memcmp(&now, &c, sizeof c)) _tile_loadconfig(&c);
 }
 
 /* ---- C ---- */
@@ -229,12 +284,12 @@ static void copy_out(const strip *s, int64_t j, float room[TILES * TILE][TILE])
 }
 
 /* Columns j..j+15: tiles start in C and end there where they can, else in room. */
-INLINE void panel(strip *s, int64_t j, int tiles)
+INLINE void panel(strip *s, int64_t j, int tiles, bool splits_a)
 {
   const product *const q = s->q;
   const int64_t bytes = sizeof(float);
   const bool inside = q->m - s->i >= tiles * TILE && q->n - j >= TILE && !starts_anew(s) && !ends_with_relu(s);
-  _Alignas(64) float room[TILES * TILE][TILE], room_b[STEP][TILE];
+  _Alignas(64) float room[TILES * TILE][TILE];
   ends e = {.from = room[0], .to = room[0], .from_row = TILE * bytes, .to_row = TILE * bytes};
 
   if (inside) {
@@ -246,9 +301,9 @@ INLINE void panel(strip *s, int64_t j, int tiles)
   else copy_in(s, j, room);
   fence();
   for (int64_t step = 0; step < s->steps; step++, s->used = !s->used) {
-    const source next = source_b(s, room_b);
+    const source next = source_b(s);
 
-    add_step(tiles, s->a + step * tiles, &s->b[s->used], &e, step == 0, step == s->steps - 1, &next, &s->b[!s->used]);
+    add_step(s, tiles, splits_a, step * tiles, &s->b[s->used], &e, step == 0, step == s->steps - 1, &next, &s->b[!s->used]);
   }
   fence();
   if (!inside) copy_out(s, j, room);
@@ -256,7 +311,13 @@ INLINE void panel(strip *s, int64_t j, int tiles)
 
 INLINE void panels(strip *s, int tiles)
 {
-  for (int64_t j = 0; j < s->q->n; j += TILE) panel(s, j, tiles);
+  s->next_j = s->next_step = s->used = 0;
+  const source a = source_a(s, tiles, 0), b = source_b(s);
+
+  split_rows(&a, 0, TILE, &s->a[0]);
+  split_rows(&b, 0, TILE, &s->b[0]);
+  panel(s, 0, tiles, true);
+  for (int64_t j = TILE; j < s->q->n; j += TILE) panel(s, j, tiles, false);
 }
 
 static void panels_1(strip *s) { panels(s, 1); }
@@ -264,23 +325,7 @@ static void panels_2(strip *s) { panels(s, 2); }
 static void panels_3(strip *s) { panels(s, 3); }
 static void panels_4(strip *s) { panels(s, 4); }
 
-/* What panels expect split: A, and the first square of B. */
-static void split_first(strip *s, const dx_kernels *avx512)
-{
-  _Alignas(64) float room[TILE * STEP];
-
-  for (int64_t step = 0; step < s->steps; step++)
-    for (int t = 0; t < s->tiles; t++) {
-      const source a = source_a(s->q, s->i + t * TILE, s->l + step * STEP, avx512, (float(*)[STEP])room);
-
-      split_rows(&a, 0, TILE, &s->a[step * s->tiles + t]);
-    }
-  s->next_j = s->next_step = s->used = 0;
-  const source b = source_b(s, (float(*)[TILE])room);
-  split_rows(&b, 0, TILE, &s->b[0]);
-}
-
-static void run_strip(const product *q, int64_t i, int tiles, const dx_kernels *avx512)
+static void run_strip(const product *q, int64_t i, int tiles)
 {
   static void (*const with[])(strip *s) = {panels_1, panels_2, panels_3, panels_4};
   const int64_t run = tiles == 1 ? SQUARES : tiles == 2 ? SQUARES / 2 : FEWEST;
@@ -289,7 +334,6 @@ static void run_strip(const product *q, int64_t i, int tiles, const dx_kernels *
   s.q = q, s.i = i, s.tiles = tiles;
   for (s.l = 0; s.l < q->k; s.l += s.steps * STEP) {
     s.steps = less(s.l < SUM ? run : FEWEST, (q->k - s.l + STEP - 1) / STEP);
-    split_first(&s, avx512);
     with[tiles - 1](&s);
   }
 }
@@ -298,19 +342,16 @@ static void run_strip(const product *q, int64_t i, int tiles, const dx_kernels *
 static void multiply(const product *q)
 {
   int64_t tiles = (q->m + TILE - 1) / TILE;
-  dx_kernels avx512;
 
   if (q->m == 0 || q->n == 0) return;
-  dx_kernels_avx512(&avx512);
   configure();
   for (int64_t i = 0, strips = (tiles + TILES - 1) / TILES; strips > 0; strips--) {
     const int64_t here = (tiles + strips - 1) / strips;
 
-    run_strip(q, i, (int)here, &avx512);
+    run_strip(q, i, (int)here);
     i += here * TILE;
     tiles -= here;
   }
-  _tile_release();
 }
 
 static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, const float *b, int64_t rb,
