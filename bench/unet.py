@@ -23,8 +23,10 @@ modes = ('eager', 'channels-last', 'compile', 'bf16')
 
 
 # How diffx does the work: ranks, and settings. All of them give the same bits but for those of the tiles.
-ways = {'diffx': (1, []), 'diffx on tiles': (1, ['run.kernels=amx']), 'diffx, recompute': (1, ['model.recompute=true']), 'diffx, crew of all': (1, ['run.crew={threads}']),
+ways = {'diffx': (1, []), 'diffx on tiles': (1, ['run.kernels=amx']), 'diffx, recompute': (1, ['model.recompute=true']),
+        'diffx, crew of all': (1, ['run.crew={threads}']),
         'diffx, crew and recompute': (1, ['model.recompute=true', 'run.crew={threads}']), 'diffx, ranks of 1 thread': (0, [])}
+sets = ('diffx', 'diffx on tiles')
 # What is wanted of the ratios, in training, forward and memory, of a network: of the best PyTorch in float32, and of bf16.
 wanted = {'ddpm': {'training': 2.0, 'forward': 2.0, 'memory': 1.0, 'bf16': 1.2, 'recompute': (1.4, 0.5), 'ranks': 0.97},
           'small': {'training': 2.5}}
@@ -66,7 +68,7 @@ def judge(network, rows):
     """What was reached of what is wanted; the peer is the best of PyTorch's modes in float32, and the faster of diffx's kernel
     sets, which are equally accurate, counts."""
     aims, plain = wanted[network], rows['diffx']
-    ours = best([rows[way] for way in ('diffx', 'diffx on tiles') if way in rows])
+    ours = best([rows[way] for way in sets if way in rows])
     float32 = [rows[mode] for mode in modes if mode in rows and mode != 'bf16']
     if float32:
         peer = best(float32)
@@ -97,7 +99,7 @@ def main():
 
     for network in args.network or networks:
         modes_here = (args.mode or modes) if have_torch else ()
-        ways_here = [way for way in ways if (network == 'ddpm' or way in ('diffx', 'diffx on tiles')) and (way != 'diffx on tiles' or tiles)]
+        ways_here = [way for way in (ways if network == 'ddpm' else sets) if tiles or way != 'diffx on tiles']
         rows = {name: [] for name in ways_here + list(modes_here)}
         for _ in range(args.repeats):
             for way in ways_here:

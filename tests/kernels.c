@@ -730,6 +730,26 @@ static double error_of(const dx_kernels *k, const product *p)
   return sqrt(wrong / size);
 }
 
+/* The mean of what is wrong, relative, where all numbers are positive and nothing averages out but errors of both signs. */
+static double bias_of_errors(const dx_kernels *k, const product *p)
+{
+  static float c[MOST];
+  double mean = 0;
+
+  set_product(p);
+  for (int64_t i = 0; i < p->m * p->k; i++) pa[i] = fabsf(pa[i]);
+  for (int64_t i = 0; i < p->k * p->n; i++) pb[i] = fabsf(pb[i]);
+  gemm_part(k, p, 0, p->m, 0, p->n, c);
+  for (int64_t i = 0; i < p->m; i++)
+    for (int64_t j = 0; j < p->n; j++) {
+      double sum = 0;
+
+      for (int64_t l = 0; l < p->k; l++) sum += (double)pa[i * p->k + l] * pb[l * p->n + j];
+      mean += (c[i * p->n + j] - sum) / sum / (double)(p->m * p->n);
+    }
+  return mean;
+}
+
 static void products_anywhere(const dx_kernels *k)
 {
   static const int64_t ms[] = {1, 15, 16, 33, 64, 80, 96, 130}, ns[] = {1, 16, 31, 64, 77}, ks[] = {3, 16, 31, 64, 130, 700};
@@ -760,6 +780,10 @@ static void accurate_products(const dx_kernels *k, const dx_kernels *ref)
     }
     ok(worst < 3e-7 && worst < 2 * floats, "%s: products over %d are off by %.1e, those of floats by %.1e", k->name, (int)ks[l],
        worst, floats);
+    const product p = {130, 77, ks[l], DX_GEMM_SET};
+    const double bias = bias_of_errors(k, &p) / 0x1p-24;
+    ok(fabs(bias) < 0.2, "%s: of positive numbers by %.2f of 2^-24 in the mean, those of floats by %.2f", k->name, bias,
+       bias_of_errors(ref, &p) / 0x1p-24);
   }
 }
 

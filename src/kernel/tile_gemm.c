@@ -2,11 +2,12 @@
 /* kernel/tile_gemm.c - products of floats on tiles of bf16 (AMX), as accurate as those of floats.
 
    A float has 24 bits of significand and a bf16 has 8, so three of them, high + mid + low, are the float exactly. Of the nine
-   products of parts of a and b the six largest are summed; what is left out is below 2^-21 |ab|, 2^-24 |ab| as a rule. The
-   tiles round to float once after 32 products of bf16, so the sum of all six is rounded more seldom than one of floats.
+   products of parts of a and b the six largest are summed. What is left out is below 2^-22 |ab|, and of either sign, so that a
+   sum of many has no bias. The tiles sum the 32 products of a step from 0, half of them at a time, before they add them to
+   what was there: the roundings are those of short sums.
 
    c_ij depends on row i of A, column j of B, k, the mode and the start alone: each sum is made in the same order wherever
-   it stands in a call. Tiles read and write denormal numbers as 0: a, b and ab have all their bits above 2^-110. What is not
+   it stands in a call. Tiles read and write denormal numbers as 0: a, b and ab keep all their bits above 2^-102. What is not
    finite gives something that is not finite, often a NaN.
 
    Up to 64 rows of A are split at a time, for as much of k as stays in the first cache, and multiplied by 16 columns of B
@@ -64,16 +65,22 @@ INLINE int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* ---- parts ---- */
 
-/* The upper halves, of x0 in the lower one. Cut off, not rounded, so that the largest numbers stay finite. */
+/* The upper halves, of x0 in the lower one. */
 INLINE __m512i pairs(__m512i x0, __m512i x1) { return _mm512_mask_mov_epi16(_mm512_srli_epi32(x0, 16), 0xAAAAAAAA, x1); }
 
-INLINE __m512i rest(__m512i x)
+/* The upper half is then the nearest to x: 8 bits of it, like what is left. */
+INLINE __m512i rounded(__m512i x) { return _mm512_add_epi32(x, _mm512_set1_epi32(0x8000)); }
+
+/* x without the upper half of part. */
+INLINE __m512i rest(__m512i x, __m512i part)
 {
-  const __m512i upper = _mm512_maskz_mov_epi16(0xAAAAAAAA, x);
+  const __m512i upper = _mm512_maskz_mov_epi16(0xAAAAAAAA, part);
 
   return _mm512_castps_si512(_mm512_sub_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(upper)));
 }
 
+/* The high part is cut off, not rounded, so that the largest numbers stay finite; then it has the sign of the number, and the
+   mid part is rounded, so that the low one has either. */
 INLINE void split_rows(const source *s, int from, int to, square *out)
 {
   fence();
@@ -88,9 +95,11 @@ INLINE void split_rows(const source *s, int from, int to, square *out)
     }
     UNROLL
     for (int p = 0; p < PARTS; p++) {
-      _mm512_store_si512(out->part[p][r], pairs(x0, x1));
-      x0 = rest(x0);
-      x1 = rest(x1);
+      const __m512i part0 = p == 1 ? rounded(x0) : x0, part1 = p == 1 ? rounded(x1) : x1;
+
+      _mm512_store_si512(out->part[p][r], pairs(part0, part1));
+      x0 = rest(x0, part0);
+      x1 = rest(x1, part1);
     }
   }
   fence();
@@ -191,7 +200,8 @@ typedef struct {
   int64_t from_row, to_row; /* bytes; from_row is 0 where all rows start alike */
 } ends;
 
-/* Product g of tile t, both literals, and a share of what is split meanwhile. */
+/* Macros, for the number of a tile must be a literal.
+   Product g of tile t, and a share of what is split meanwhile. */
 #define MULTIPLY(t, g, part_of_b)                                 \
   _tile_dpbf16ps(t, 4, part_of_b);                                \
   split_share(next, PRODUCTS * t + g, PRODUCTS * tiles, to);      \
@@ -354,18 +364,23 @@ static void multiply(const product *q)
   }
 }
 
+static void multiply_floats(const product *q)
+{
+  dx_kernels k;
+
+  dx_kernels_avx512_gemm(&k);
+  if (q->packed) k.gemm_packed(q->m, q->n, q->k, q->a, q->ras, q->b, q->c, q->rc, q->bias, q->mode);
+  else k.gemm(q->m, q->n, q->k, q->a, q->ras, q->cas, q->b, q->rb, q->c, q->rc, q->bias, q->mode);
+}
+
 static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, const float *b, int64_t rb,
                  float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   const product q = {.m = m, .n = n, .k = k, .a = a, .b = b, .bias = bias, .c = c, .ras = ras, .cas = cas, .rb = rb, .rc = rc,
                      .mode = mode};
-  dx_kernels small;
 
-  if (k >= SMALL) multiply(&q);
-  else {
-    dx_kernels_avx512_gemm(&small);
-    small.gemm(m, n, k, a, ras, cas, b, rb, c, rc, bias, mode);
-  }
+  if (k < SMALL) multiply_floats(&q);
+  else multiply(&q);
 }
 
 static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t ra, const float *panels_of_b, float *c,
@@ -373,13 +388,9 @@ static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t
 {
   const product q = {.m = m, .n = n, .k = k, .a = a, .b = panels_of_b, .bias = bias, .c = c, .ras = ra, .cas = 1, .rc = rc,
                      .packed = true, .mode = mode};
-  dx_kernels small;
 
-  if (k >= SMALL) multiply(&q);
-  else {
-    dx_kernels_avx512_gemm(&small);
-    small.gemm_packed(m, n, k, a, ra, panels_of_b, c, rc, bias, mode);
-  }
+  if (k < SMALL) multiply_floats(&q);
+  else multiply(&q);
 }
 
 void dx_kernels_amx(dx_kernels *k)
