@@ -8,8 +8,8 @@
 #include "commands.h"
 
 const dx_command dx_commands[] = {
-  {"train", "mpiexec -n N diffx [train] EXPERIMENT.yaml [key=value ...] [--dry-run]",
-   "train, or go on where the run stopped; --dry-run checks everything and shows what it would take", DX_MPI, dx_cmd_train},
+  {"train", "mpiexec -n N diffx [train] EXPERIMENT.yaml [key=value ...] [--dry-run [--ranks N]]",
+   "train, or go on where the run stopped; --dry-run checks the experiment and shows what N ranks would take, each with this machine's cores unless run.threads is given", DX_MPI, dx_cmd_train},
   {"sample", "diffx sample RUN|CHECKPOINT [-o FILE.h5] [key=value ...]",
    "draw samples from a trained model, into RUN/samples/drawn-NNNNNNNN.h5; the same ones each time, others with seed=N",
    DX_MPI, dx_cmd_sample},

@@ -85,6 +85,9 @@ if "$diffx" list | grep -q '^  amx '; then
   ranks 1 "$file" output="a wider U-Net-ref" model.channels=24 train.steps=70 run.kernels=amx >said 2>&1
   test $? = 3 && grep -q 'was computed with kernels .*, this run has amx+' said
   judge $? "and a run does not go on with it"
+  ranks 1 "$file" output="a wider U-Net-ref" model.channels=24 train.steps=70 run.kernels=amx run.allow_other_bits=true >said 2>&1 &&
+    grep -q 'warning: .* was computed with kernels .*, and the run goes on with amx+' said
+  judge $? "unless it may, which is said"
 else
   ok 0 "on tiles # SKIP this processor or build has none"
 fi

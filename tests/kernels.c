@@ -767,20 +767,20 @@ static void products_anywhere(const dx_kernels *k)
 
 static void accurate_products(const dx_kernels *k, const dx_kernels *ref)
 {
-  static const int64_t ks[] = {16, 45, 128, 300, 700};
+  static const int64_t ks[] = {16, 45, 128, 300, 700, 4096};
 
   for (size_t l = 0; l < sizeof ks / sizeof *ks; l++) {
     double worst = 0, floats = 0;
 
     for (dx_gemm_mode mode = DX_GEMM_SET; mode <= DX_GEMM_BIAS_RELU; mode++) {
-      const product p = {67, 45, ks[l], mode};
+      const product p = {ks[l] > 700 ? 22 : 67, ks[l] > 700 ? 22 : 45, ks[l], mode};
 
       worst = fmax(worst, error_of(k, &p));
       floats = fmax(floats, error_of(ref, &p));
     }
     ok(worst < 3e-7 && worst < 2 * floats, "%s: products over %d are off by %.1e, those of floats by %.1e", k->name, (int)ks[l],
        worst, floats);
-    const product p = {130, 77, ks[l], DX_GEMM_SET};
+    const product p = {ks[l] > 700 ? 22 : 130, ks[l] > 700 ? 22 : 77, ks[l], DX_GEMM_SET};
     const double bias = bias_of_errors(k, &p) / 0x1p-24;
     ok(fabs(bias) < 0.2, "%s: of positive numbers by %.2f of 2^-24 in the mean, those of floats by %.2f", k->name, bias,
        bias_of_errors(ref, &p) / 0x1p-24);
@@ -816,6 +816,48 @@ static void what_is_not_finite(const dx_kernels *k)
   ok(good && c[0] == FLT_MAX, "%s: what is not finite stays so, in its row, and the largest number is finite", k->name);
 }
 
+#ifdef DX_AMX
+/* Tiles as another user leaves them: none, or with so many rows. */
+static void leave_tiles(uint8_t rows)
+{
+  struct { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } c = {.palette = 1, .row_bytes = {64}, .rows = {rows}};
+
+  if (rows) __asm__ volatile("ldtilecfg %0" : : "m"(c));
+  else __asm__ volatile("tilerelease");
+}
+#else
+static void leave_tiles(uint8_t rows) { (void)rows; }
+#endif
+
+static void tiles_of_others(const dx_kernels *k)
+{
+  static float usual[64 * 64], after[64 * 64];
+  const product p = {64, 64, 64, DX_GEMM_SET};
+  int good = 1;
+
+  set_product(&p);
+  gemm_part(k, &p, 0, 64, 0, 64, usual);
+  for (uint8_t rows = 0; rows <= 16; rows += 8) {
+    leave_tiles(rows);
+    gemm_part(k, &p, 0, 64, 0, 64, after);
+    good &= !memcmp(usual, after, sizeof usual);
+  }
+  ok(good, "%s: whoever used tiles before", k->name);
+}
+
+/* A with gaps in its rows. */
+static void scattered(const dx_kernels *k)
+{
+  static float apart[2 * 40 * 50], usual[40 * 30], other[40 * 30];
+  const product p = {40, 30, 50, DX_GEMM_SET};
+
+  set_product(&p);
+  for (int64_t i = 0; i < 40 * 50; i++) apart[2 * i] = pa[i];
+  gemm_part(k, &p, 0, 40, 0, 30, usual);
+  k->gemm(40, 30, 50, apart, 100, 2, pb, 30, other, 30, NULL, DX_GEMM_SET);
+  ok(!memcmp(usual, other, sizeof usual), "%s: A with gaps in its rows", k->name);
+}
+
 /* Its other slots give the bits of ref. */
 static void other_set(void)
 {
@@ -840,6 +882,8 @@ static void other_set(void)
   products_anywhere(&set);
   accurate_products(&set, &ref);
   what_is_not_finite(&set);
+  tiles_of_others(&set);
+  scattered(&set);
 }
 
 /* ---- each set against the formula in double ------------------------------------------- */

@@ -8,7 +8,7 @@
 static const struct { const char *word, *sentence; } roles[] = {
   [DX_FIXED] = {"fixed", "Part of the answer: a resumed run must have the same value."},
   [DX_FREE] = {"free", "Part of the answer, but a resumed run may change it."},
-  [DX_RUN] = {"run", "Where and how it runs, never what comes out."},
+  [DX_RUN] = {"run", "Where and how it runs, never what comes out (but for the rounding of another run.kernels)."},
 };
 
 static const char *preset_text(const dx_option *o)

@@ -111,7 +111,7 @@ dx_error *dx_kernels_select(const char *name, dx_kernels *k)
       if (*can) strcat(can, ", ");
       strcat(can, sets[i].name);
     }
-  return DX_FAIL(CONFIG, "kernels %s: this processor and build have %s; auto takes the best", name, can);
+  return DX_FAIL(CONFIG, "no kernel set %s here; processor, system and build give %s, and auto takes the best", name, can);
 }
 
 #ifdef DX_X86

@@ -3,7 +3,7 @@
 
    A float has 24 bits of significand and a bf16 has 8, so three of them, high + mid + low, are the float exactly. Of the nine
    products of parts of a and b the six largest are summed. What is left out is below 2^-22 |ab|, and of either sign, so that a
-   sum of many has no bias. The tiles sum the 32 products of a step from 0, half of them at a time, before they add them to
+   sum of many numbers of all their bits has no bias. The tiles sum the 32 products of a step from 0, half of them at a time, before they add them to
    what was there: the roundings are those of short sums.
 
    c_ij depends on row i of A, column j of B, k, the mode and the start alone: each sum is made in the same order wherever
@@ -243,10 +243,11 @@ INLINE void add_step(strip *s, int tiles, bool splits_a, int64_t n, const square
 #undef ADD
 #undef MULTIPLY
 
-/* Loading takes as long as the products of a square and more, so what was loaded stays there for the next call. */
+/* Loading takes as long as the products of a square and more, so what was loaded stays there for the next call; the price is
+   that the system saves the tiles, 8 KiB, when another thread has its turn. */
 static void configure(void)
 {
-  struct { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } c = {.palette = 1}, now = {0};
+  struct { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } c = {.palette = 1}, now;
 
   for (int t = 0; t < 8; t++) {
     c.row_bytes[t] = ROW_BYTES;

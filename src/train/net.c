@@ -159,7 +159,7 @@ void dx_net_load(dx_net *n, const float *w)
   const bool shared = n->packed.bytes > 0;
 
   n->w = w;
-  if (shared) dx_comm_node_barrier(c); /* nobody reads the old ones any more */
+  if (shared) dx_comm_node_barrier(c); /* nobody reads the old ones any more, and parts are counted anew */
 #pragma omp parallel num_threads(n->team->threads) if (n->params.floats >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK)
   pack(n);
   if (shared) dx_comm_node_barrier(c);

@@ -22,7 +22,7 @@ enum { HEADER, TRAIN, BY_T, KL_BARE, SESSION, MARK, KL, KINDS }; /* KL_BARE: of 
 
 typedef struct {
   int64_t step, ranks, threads;
-  char start[32], hosts[256];
+  char start[32], hosts[192], kernels[64];
 } session;
 
 /* A checkpoint: in which session, counted from 1, and when. */
@@ -312,6 +312,7 @@ dx_error *dx_record_session(dx_record *r, int64_t step, const char *start, int64
 
   snprintf(s.start, sizeof s.start, "%s", start);
   snprintf(s.hosts, sizeof s.hosts, "%s", hosts);
+  snprintf(s.kernels, sizeof s.kernels, "%s", r->problem->team->kernels);
   return add_row(r, SESSION, &s);
 }
 
@@ -550,7 +551,7 @@ static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
     {SESSION, "/provenance/session_threads", "threads", "threads of its rank 0", 16, 1, DX_H5_I64, 1},
   };
   const dx_h5_info info = {.type = DX_H5_TEXT, .rank = 1, .dim = {t->n}};
-  const char **start = calloc(3 * (size_t)t->n + 1, sizeof *start), **host = start + t->n, **end = host + t->n;
+  const char **start = calloc(4 * (size_t)t->n + 1, sizeof *start), **host = start + t->n, **end = host + t->n, **kernels = end + t->n;
   char libraries[256], mpi[128], now[32];
   dx_error *err;
 
@@ -561,6 +562,7 @@ static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
 
     start[i] = s->start;
     host[i] = s->hosts;
+    kernels[i] = s->kernels;
     end[i] = session_end(r, i, now);
   }
   dx_comm_version(mpi, sizeof mpi);
@@ -570,6 +572,7 @@ static dx_error *write_provenance(dx_h5 *f, const dx_record *r)
   DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_end", &info, end, "1",
                                     "UTC: of the last session when this was written, of others their last checkpoint", NULL));
   DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_host", &info, host, "1", "host of rank 0, and the number of nodes", NULL));
+  DX_TRY_GOTO(err, out, dx_h5_write(f, "/provenance/session_kernels", &info, kernels, "1", "its kernel set, and that of BLIS", NULL));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "version", dx_version()));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "commit", dx_commit()));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/provenance", "libraries", libraries));

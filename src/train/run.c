@@ -135,9 +135,13 @@ dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char 
 
   DX_TRY(dx_checkpoint_open(path, &h));
   err = dx_error_in(spec->compatible(spec, h.settings), "%s", path);
-  if (!err && strcmp(h.kernels, team->kernels) && !spec->run.allow_other_bits)
-    err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits differ; set run.kernels, "
-                  "or run.allow_other_bits=true to go on all the same", path, h.kernels, team->kernels);
+  const bool others = !err && strcmp(h.kernels, team->kernels);
+  if (others && !spec->run.allow_other_bits)
+    err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits may differ; set run.kernels=%.*s, "
+                  "or run.allow_other_bits=true to go on all the same", path, h.kernels, team->kernels, (int)strcspn(h.kernels, "+"), h.kernels);
+  else if (others)
+    dx_log_say(team->log, DX_LOG_WARN, "%s was computed with kernels %s, and the run goes on with %s: no run that has only one of them gives "
+               "its bits", path, h.kernels, team->kernels);
   dx_checkpoint_head_free(&h);
   return err;
 }
