@@ -22,7 +22,7 @@ enum { HEADER, TRAIN, BY_T, KL_BARE, SESSION, MARK, KL, KINDS }; /* KL_BARE: of 
 
 typedef struct {
   int64_t step, ranks, threads;
-  char start[32], hosts[192], kernels[64];
+  char start[32], hosts[192], kernels[64]; /* kernels: zeros in journals from before they were told, whose hosts had their room */
 } session;
 
 /* A checkpoint: in which session, counted from 1, and when. */

@@ -140,8 +140,8 @@ dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char 
     err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits may differ; set run.kernels=%.*s, "
                   "or run.allow_other_bits=true to go on all the same", path, h.kernels, team->kernels, (int)strcspn(h.kernels, "+"), h.kernels);
   else if (others)
-    dx_log_say(team->log, DX_LOG_WARN, "%s was computed with kernels %s, and the run goes on with %s: no run that has only one of them gives "
-               "its bits", path, h.kernels, team->kernels);
+    dx_log_say(team->log, DX_LOG_WARN, "%s was computed with kernels %s, and the run goes on with %s: its bits may be those of "
+               "neither", path, h.kernels, team->kernels);
   dx_checkpoint_head_free(&h);
   return err;
 }
