@@ -64,6 +64,12 @@ def training_seconds(record):
     return seconds[1:] - seconds[:-1], step[1:] - step[:-1]
 
 
+def gradient_seconds(record):
+    """Seconds that the slowest rank computed gradients before the record's first row."""
+    with h5py.File(record) as file:
+        return float(file['timing/compute_slowest'][0])
+
+
 def sampling_seconds(text):
     """What `diffx sample` says: "1000 samples by ancestral in 0.3 s (0.265 s): ..."."""
     found = re.search(r'samples .*\(([0-9.e-]+) s\)', text)

@@ -9,8 +9,8 @@ import os
 import sys
 import tempfile
 
-from measure import (experiments, here, installed, mpiexec, no_extras, one_rank, run, sampling_seconds, say, seconds_until,
-                     training_seconds)
+from measure import (experiments, gradient_seconds, here, installed, mpiexec, no_extras, one_rank, run, sampling_seconds, say,
+                     seconds_until, training_seconds)
 
 experiment = os.path.join(experiments, 'points.yaml')
 images = os.path.join(experiments, 'cifar-small.yaml')
@@ -39,12 +39,13 @@ def like_cifar(folder):
 
 
 def start_up(folder, data):
-    """Seconds to the first step of points and of cifar-small, and of an empty MPI program; two ranks."""
+    """Seconds to the first step of points and of cifar-small, of an empty MPI program, and of that step's gradients; two
+    ranks."""
     two = mpiexec + ['-n', '2']
     last = ['train.steps=1'] + no_extras
     return (seconds_until(two + ['./diffx', experiment, f'output={folder}/start'] + last, 'step 1/1'),
             seconds_until(two + ['./diffx', images, f'output={folder}/images', f'data.file={data}'] + last, 'step 1/1'),
-            run(two + ['bench/empty_mpi'])[1])
+            run(two + ['bench/empty_mpi'])[1], gradient_seconds(f'{folder}/images/metrics.h5'))
 
 
 def best(rows):
@@ -80,9 +81,9 @@ def main():
         print(f'{"ratio":14}{a[0] / b[0]:9.1f} x faster{b[1] / a[1]:9.1f} x faster{a[2] / b[2]:8.3f} of it')
     else:
         print('PyTorch is not installed: no ratios')
-    points, cifar, empty = (min(seconds) for seconds in zip(*starts))
-    print(f'to the first finished step, 2 ranks: points {points:.2f} s, cifar-small {cifar:.2f} s, an empty MPI program '
-          f'{empty:.2f} s')
+    points, cifar, empty, gradients = (min(seconds) for seconds in zip(*starts))
+    print(f'to the first finished step, 2 ranks: points {points:.2f} s, cifar-small {cifar:.2f} s (its gradients alone '
+          f'{gradients:.2f} s), an empty MPI program {empty:.2f} s')
     say('cifar-small beyond the empty program, seconds', cifar - empty, start_aim, most=True)
 
 

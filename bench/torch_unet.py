@@ -55,15 +55,16 @@ def forward(net, x, mode):
     return step
 
 
-def images_per_second(step, batch, repeats):
-    for _ in range(2):
-        step()
+def timed(step, count):
+    """Seconds of each of so many calls, or of as many as begin within half a minute, after two that do what is done once."""
+    step()
+    step()
     seconds = []
-    for _ in range(repeats):
+    while len(seconds) < count and sum(seconds) < 30:
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return batch / statistics.median(seconds)
+    return seconds
 
 
 def main():
@@ -83,10 +84,11 @@ def main():
         x = x.to(memory_format=torch.channels_last)
     net = torch.compile(model) if args.mode == 'compile' else model
     model.train()
-    training = images_per_second(training_step(model, net, x, args.mode), args.batch, args.steps)
+    training = args.batch / statistics.median(timed(training_step(model, net, x, args.mode), args.steps))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     model.eval()
-    print(training, images_per_second(forward(net, x, args.mode), args.batch, args.steps), peak)
+    seconds = timed(forward(net, x, args.mode), 10)  # the mean of ten, as a sampler of ten steps has it
+    print(training, args.batch * len(seconds) / sum(seconds), peak)
 
 
 if __name__ == '__main__':
