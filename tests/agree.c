@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 enum { FLOATS = 100000 }; /* no multiple of a page */
+enum { PAGES = 1 << 16 };  /* bytes */
 
 /* Each rank writes its share, and reads those of all. */
 static int one_memory(const dx_comm *c)
@@ -22,6 +23,10 @@ static int one_memory(const dx_comm *c)
   for (int i = rank; i < FLOATS && p; i += size) p[i] = (float)(rank + 1);
   dx_comm_node_barrier(c);
   for (int i = 0; i < FLOATS && p; i++) bad |= p[i] != (float)(i % size + 1);
+  dx_comm_node_barrier(c);
+  if (rank == size - 1 && p) dx_comm_node_memory_rest(p, PAGES);
+  dx_comm_node_barrier(c);
+  for (int i = 0; i < FLOATS && p; i++) bad |= p[i] != (i < (int)(PAGES / sizeof *p) ? 0 : (float)(i % size + 1));
   dx_comm_node_memory_free(p, FLOATS * sizeof *p);
   return bad;
 }
@@ -51,7 +56,7 @@ static void memory_of_a_node(const dx_comm *c)
     return;
   }
   bad = dx_comm_max_i64(c, one_memory(c));
-  if (lead) ok(bad == 0, "memory of a node: zeros, then what all %d ranks wrote", dx_comm_size(c));
+  if (lead) ok(bad == 0, "memory of a node: zeros, then what all %d ranks wrote, zeros again at rest", dx_comm_size(c));
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     bad = dx_comm_max_i64(c, one_without(c, cases[i].who, cases[i].resource));
     if (lead) ok(bad == 0, "none where %s, and later again", cases[i].name);

@@ -73,15 +73,16 @@ static const char *in(const char *name)
   return p;
 }
 
-static bool has_node_memory(void)
+/* Pieces of memory that we have in common with the other ranks of the node. */
+static int node_memories(void)
 {
   char line[512];
-  bool has = false;
+  int n = 0;
   FILE *const f = fopen("/proc/self/maps", "r");
 
-  while (f && fgets(line, sizeof line, f)) has |= strstr(line, "memfd:diffx") != NULL;
+  while (f && fgets(line, sizeof line, f)) n += strstr(line, "memfd:diffx") != NULL;
   if (f) fclose(f);
-  return has;
+  return n;
 }
 
 /* --- data and experiments ----------------------------------------------------------------- */
@@ -435,34 +436,35 @@ static void limit_files(rlim_t bytes)
   if (setrlimit(RLIMIT_FSIZE, &r)) must(DX_FAIL(INTERNAL, "no limit of files"));
 }
 
-/* Ranks of a node have the packed weights of a large network in common where the system can do it, and give them back together. */
-static void packed_weights(const char *good)
+/* Ranks of a node have weights, packed weights and gradients of a large network in common where the system can do it, and
+   give them back together. */
+static void common_memory(const char *good)
 {
   enum { STEPS = 60 }; /* so many that a rank which does not wait for the others' parts is found */
-  const bool can = dx_comm_min_i64(comm, system_shares_memory());
+  const int can = dx_comm_min_i64(comm, system_shares_memory()) != 0;
   dx_predictor predictor;
   job j;
 
   begin(&j, good, "model.hidden=[16,16]");
-  all_ok(!has_node_memory(), "a small network's packed weights are each rank's own");
+  all_ok(node_memories() == 0, "a small network's arrays are each rank's own");
   end(&j);
   begin(&j, good, "model.hidden=[520,520]");
   steps(&j, STEPS);
   const double sum = sum_of(&j);
-  all_ok(has_node_memory() == can, "those of a large one are the node's");
+  all_ok(node_memories() == 3 * can, "those of a large one are the node's: weights, packed weights, gradients");
   dx_trainer_rest(j.trainer);
-  all_ok(!has_node_memory(), "which a trainer at rest has given back");
+  all_ok(node_memories() == 2 * can, "a trainer at rest has given packed weights back");
   all_ok(all_got(dx_problem_predictor(j.problem, j.state->w, fails() ? (int64_t)1 << 40 : GRAIN, DX_MANY_ITEMS, &predictor), DX_E_INTERNAL,
                  "a grain of"), "nobody waits for a rank that has no memory");
-  all_ok(!has_node_memory(), "and nobody keeps any");
+  all_ok(node_memories() == 2 * can, "and nobody keeps any");
   must(dx_trainer_reload(j.trainer));
   steps(&j, 1);
-  all_ok(has_node_memory() == can, "it is taken again");
+  all_ok(node_memories() == 3 * can, "they are taken again");
   end(&j);
-  all_ok(!has_node_memory(), "nothing is left of it");
+  all_ok(node_memories() == 0, "nothing is left of it");
   limit_files(lead() ? 4096 : RLIM_INFINITY);
   begin(&j, good, "model.hidden=[520,520]");
-  all_ok(!has_node_memory(), "where it cannot be, each rank has its own");
+  all_ok(node_memories() == 0, "where it cannot be, each rank has its own");
   limit_files(RLIM_INFINITY);
   steps(&j, STEPS);
   all_ok(sum_of(&j) == sum, "for the same bits");
@@ -545,7 +547,7 @@ int main(int argc, char **argv)
   odd_checkpoints(path);
   evaluations(path);
   estimates(path);
-  packed_weights(path);
+  common_memory(path);
   samples(path);
   bad_disk();
   remove_folder();

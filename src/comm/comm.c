@@ -15,6 +15,7 @@
 struct dx_comm {
   MPI_Comm mpi, node;
   int rank, size, node_rank, node_size, nodes;
+  int *leader;                 /* (size) */
   int sharers, place;          /* ranks with our affinity mask, our place among them */
   int *count, *offset;         /* room for the int counts of one exchange */
   char host[256];
@@ -61,8 +62,11 @@ static void look_at_node(dx_comm *c)
     if (i < c->node_rank) c->place++;
   }
   free(all);
-  leader = c->node_rank == 0;
-  MPI_Allreduce(&leader, &c->nodes, 1, MPI_INT, MPI_SUM, c->mpi);
+  leader = c->rank;
+  MPI_Bcast(&leader, 1, MPI_INT, 0, c->node);
+  MPI_Allgather(&leader, 1, MPI_INT, c->leader, 1, MPI_INT, c->mpi);
+  c->nodes = 0;
+  for (int i = 0; i < c->size; i++) c->nodes += c->leader[i] == i;
 }
 
 /* Cores in the mask of a process; 0 where the system does not tell. */
@@ -144,7 +148,8 @@ dx_error *dx_comm_start(int *argc, char ***argv, dx_comm **out)
   MPI_Comm_size(c->mpi, &c->size);
   c->count = calloc((size_t)c->size, sizeof *c->count);
   c->offset = calloc((size_t)c->size, sizeof *c->offset);
-  if (!c->count || !c->offset) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
+  c->leader = calloc((size_t)c->size, sizeof *c->leader);
+  if (!c->count || !c->offset || !c->leader) dx_comm_panic(c, DX_E_INTERNAL, "out of memory at start");
   look_at_node(c);
   *out = c;
   return NULL;
@@ -161,6 +166,7 @@ void dx_comm_stop(dx_comm *c)
   }
   free(c->count);
   free(c->offset);
+  free(c->leader);
   free(c);
   if (!alone) MPI_Finalize();
 }
@@ -169,6 +175,7 @@ int dx_comm_rank(const dx_comm *c) { return c->rank; }
 int dx_comm_size(const dx_comm *c) { return c->size; }
 int dx_comm_node_size(const dx_comm *c) { return c->node_size; }
 int dx_comm_node_rank(const dx_comm *c) { return c->node_rank; }
+int dx_comm_leader(const dx_comm *c, int rank) { return c->leader ? c->leader[rank] : 0; }
 int dx_comm_nodes(const dx_comm *c) { return c->nodes; }
 const char *dx_comm_host(const dx_comm *c) { return c->host; }
 
@@ -260,6 +267,12 @@ bool dx_comm_node_all(const dx_comm *c, bool mine)
 
   if (c->node_size > 1) MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_LAND, c->node);
   return all;
+}
+
+void dx_comm_node_gather(const dx_comm *c, const void *mine, int size, void *all)
+{
+  if (c->node_size == 1) memcpy(all, mine, (size_t)size);
+  else MPI_Allgather(mine, size, MPI_BYTE, all, size, MPI_BYTE, c->node);
 }
 
 uint64_t dx_comm_sum_u64(const dx_comm *c, uint64_t mine)

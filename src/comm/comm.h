@@ -39,13 +39,18 @@ void dx_comm_cores(int *ours, int *launcher);
 
 /* The ranks of this node among themselves. */
 int dx_comm_node_rank(const dx_comm *c);           /* Local */
+int dx_comm_leader(const dx_comm *c, int rank);    /* Local: the first rank of that rank's node */
 void dx_comm_node_barrier(const dx_comm *c);
 void dx_comm_node_broadcast(const dx_comm *c, void *bytes, int size); /* from the first of them */
 bool dx_comm_node_all(const dx_comm *c, bool mine);
+void dx_comm_node_gather(const dx_comm *c, const void *mine, int size, void *all); /* to each, in order of node rank */
 /* Memory that the ranks of this node share: bytes of zeros, or NULL on all of them where a node has one rank or the system
    cannot do it. Everybody gives it back for himself. */
 void *dx_comm_node_memory(const dx_comm *c, size_t bytes);
 void dx_comm_node_memory_free(void *p, size_t bytes); /* Local; NULL is fine */
+/* Nobody of the node needs what stands on these whole pages any more: they go back to the system, and are zeros when next
+   touched. Where there is no such call all stays as it is.  Local */
+void dx_comm_node_memory_rest(void *p, size_t bytes);
 
 /* Every rank hands in its own result (NULL or an error) and gets the same
    verdict back, that of the lowest rank that failed, with "rank R: " before it

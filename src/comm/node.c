@@ -98,3 +98,13 @@ void dx_comm_node_memory_free(void *p, size_t bytes)
 {
   if (p) munmap(p, bytes);
 }
+
+void dx_comm_node_memory_rest(void *p, size_t bytes)
+{
+#ifdef MADV_REMOVE
+  if (bytes) (void)madvise(p, bytes, MADV_REMOVE);
+#else
+  (void)p;
+  (void)bytes;
+#endif
+}

@@ -16,12 +16,15 @@ typedef struct { dx_node node; float *sum; } piece;
 /* The subtrees of one thread: a stack that folds as it grows. */
 typedef struct {
   piece stack[DX_TREE_PIECES];
-  float *buffer[DX_TREE_PIECES]; /* buffer[d] belongs to stack place d */
-  int depth, buffers;
+  float **vector;              /* (vectors) one for each place of the stack */
+  int depth, vectors;
 } folder;
 
-/* One addition of the finishing stage: buffer a += buffer b, over a slice. */
+/* One addition of the finishing stage: vector a += vector b, over a slice. */
 typedef struct { int a, b; } addition;
+
+/* What a rank of this node holds: how many vectors, and which of them end as its subtrees, in order. */
+typedef struct { int vectors, pieces, piece[DX_TREE_PIECES]; } holding;
 
 struct dx_reduce {
   const dx_comm *comm;
@@ -29,9 +32,11 @@ struct dx_reduce {
   int64_t leaves, floats;
   int folders, threads, rank, size;
   folder *fold;                  /* (folders) */
-  piece *mine;                   /* this rank's subtrees in order */
-  int pieces;
-  addition *local, *global;      /* joins among the folders' subtrees; among all ranks' */
+  holding mine, *node;           /* this rank's; (ranks of the node) */
+  float **vector;                /* (mine.vectors) */
+  float *area;                   /* all vectors of the node's ranks, rank after rank; NULL: each rank has its own */
+  size_t area_bytes;
+  addition *local, *global;      /* joins among the folders' subtrees, by vectors; among all ranks' */
   int locals, globals;
   float **all;                   /* all ranks' subtrees in order: my slice of each */
   int alls;
@@ -39,8 +44,11 @@ struct dx_reduce {
   float *received;
   dx_slice *send, *receive;
   int sends, receives;
-  void *requests;
+  dx_slice *spread_to, *spread_from; /* slices of a node's vector; floats: not set */
+  int spreads_to, spreads_from;
+  void *requests, *spread_requests;
   int64_t *first_leaf;           /* (size + 1) */
+  int64_t *count, *offset;       /* (size) every rank's slice */
 };
 
 void dx_reduce_slice(const dx_reduce *r, int rank, int64_t *at, int64_t *n)
@@ -97,16 +105,21 @@ int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last)
   return most;
 }
 
+/* Floats from one vector to the next in an area: whole pages, so that each rank can give its own back. */
+static int64_t row(const dx_reduce *r) { return dx_blocks(r->floats) * DX_BLOCK; }
+
 void dx_reduce_rest(dx_reduce *r)
 {
-  for (int t = 0; t < r->folders; t++)
-    for (int b = 0; b < r->fold[t].buffers; b++) dx_memory_give_back(r->fold[t].buffer[b], (size_t)r->floats * sizeof(float));
+  const size_t bytes = (size_t)r->floats * sizeof(float);
+
+  if (r->area) dx_comm_node_barrier(r->comm); /* nobody reads them any more */
+  for (int i = 0; i < r->mine.vectors; i++) {
+    if (r->area) dx_comm_node_memory_rest(r->vector[i], (size_t)row(r) * sizeof(float));
+    else dx_memory_give_back(r->vector[i], bytes);
+  }
 }
 
-static float *vector(int64_t n)
-{
-  return dx_memory((size_t)n * sizeof(float));
-}
+static float *own(int64_t floats) { return dx_memory((size_t)floats * sizeof(float)); }
 
 static dx_error *no_memory(const dx_reduce *r)
 {
@@ -114,34 +127,79 @@ static dx_error *no_memory(const dx_reduce *r)
                  (long long)r->leaves, (long long)r->floats);
 }
 
+/* Which vectors survive the local joins, in order. */
+static void note_pieces(dx_reduce *r, const int *at, int n)
+{
+  for (int i = 0; i < n; i++) {
+    bool gone = false;
+
+    for (int j = 0; j < r->locals; j++) gone = gone || r->local[j].b == at[i];
+    if (!gone) r->mine.piece[r->mine.pieces++] = at[i];
+  }
+}
+
 static dx_error *plan_folders(dx_reduce *r)
 {
-  dx_node *nodes = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *nodes);
-  int *kept = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *kept), n = 0, rest = -1;
+  const size_t most = (size_t)r->folders * DX_TREE_PIECES;
+  dx_node *nodes = malloc(most * sizeof *nodes);
+  int *kept = malloc(most * sizeof *kept), *at = malloc(most * sizeof *at), n = 0, rest = -1;
 
   r->fold = calloc((size_t)r->folders, sizeof *r->fold);
-  r->local = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *r->local);
-  r->mine = malloc((size_t)r->folders * DX_TREE_PIECES * sizeof *r->mine);
-  if (!nodes || !kept || !r->fold || !r->local || !r->mine) goto out;
+  r->local = malloc(most * sizeof *r->local);
+  if (!nodes || !kept || !at || !r->fold || !r->local) goto out;
   for (int t = 0; t < r->folders; t++) {
     int64_t first, last;
-    dx_node own[DX_TREE_PIECES];
+    dx_node theirs[DX_TREE_PIECES];
 
     dx_reduce_range(r, t, &first, &last);
-    r->fold[t].buffers = dx_reduce_buffers(r->leaves, first, last);
-    for (int b = 0; b < r->fold[t].buffers; b++)
-      if (!(r->fold[t].buffer[b] = vector(r->floats))) goto out;
-    const int cover = dx_tree_cover(r->leaves, first, last, own);
+    const int cover = dx_tree_cover(r->leaves, first, last, theirs);
     for (int i = 0; i < cover; i++) {
-      r->mine[n].sum = r->fold[t].buffer[i]; /* where the stack will leave it */
-      nodes[n++] = own[i];
+      at[n] = r->mine.vectors + i; /* where the stack will leave it */
+      nodes[n++] = theirs[i];
     }
+    r->fold[t].vectors = dx_reduce_buffers(r->leaves, first, last);
+    r->mine.vectors += r->fold[t].vectors;
   }
   r->locals = plan_joins(r->leaves, nodes, n, r->local, kept, &rest);
+  for (int i = 0; i < r->locals; i++) r->local[i] = (addition){at[r->local[i].a], at[r->local[i].b]};
+  if (rest >= 0) note_pieces(r, at, n);
 out:
   free(nodes);
   free(kept);
+  free(at);
   return rest < 0 ? no_memory(r) : NULL;
+}
+
+/* Vectors for all ranks of the node where all of them can read, or NULL.  Collective */
+static void share_area(dx_reduce *r)
+{
+  int64_t vectors = 0;
+
+  dx_comm_node_gather(r->comm, &r->mine, sizeof r->mine, r->node);
+  for (int i = 0; i < dx_comm_node_size(r->comm); i++) vectors += r->node[i].vectors;
+  r->area_bytes = (size_t)(vectors * row(r)) * sizeof(float);
+  r->area = dx_reduce_shares(r->floats) ? dx_comm_node_memory(r->comm, r->area_bytes) : NULL;
+}
+
+/* The first vector of a rank of this node in its area. */
+static float *vectors_of(const dx_reduce *r, int node_rank)
+{
+  float *at = r->area;
+
+  for (int i = 0; i < node_rank; i++) at += r->node[i].vectors * row(r);
+  return at;
+}
+
+static dx_error *place_vectors(dx_reduce *r)
+{
+  r->vector = calloc((size_t)r->mine.vectors + 1, sizeof *r->vector);
+  if (!r->vector) return no_memory(r);
+  for (int i = 0; i < r->mine.vectors; i++) {
+    r->vector[i] = r->area ? vectors_of(r, dx_comm_node_rank(r->comm)) + i * row(r) : own(r->floats);
+    if (!r->vector[i]) return no_memory(r);
+  }
+  for (int t = 0, at = 0; t < r->folders; at += r->fold[t++].vectors) r->fold[t].vector = r->vector + at;
+  return NULL;
 }
 
 /* After the local joins: which of mine are left, and what every rank is left with. */
@@ -166,88 +224,126 @@ out:
   return rest < 0 ? no_memory(r) : NULL;
 }
 
-/* Which of the folders' subtrees survive the local joins, in order. */
-static int survivors(const dx_reduce *r, int *place)
+/* A rank's place on this node; -1: it is on another. */
+static int node_place(const dx_reduce *r, int rank)
 {
-  int total = 0, n = 0;
+  int place = 0;
 
-  for (int t = 0; t < r->folders; t++) {
-    int64_t first, last;
-    dx_node own[DX_TREE_PIECES];
+  if (dx_comm_leader(r->comm, rank) != dx_comm_leader(r->comm, r->rank)) return -1;
+  for (int i = 0; i < rank; i++) place += dx_comm_leader(r->comm, i) == dx_comm_leader(r->comm, r->rank);
+  return place;
+}
 
-    dx_reduce_range(r, t, &first, &last);
-    total += dx_tree_cover(r->leaves, first, last, own);
-  }
-  for (int i = 0; i < total; i++) {
-    bool gone = false;
+/* A rank whose subtrees I read where they stand. */
+static bool in_reach(const dx_reduce *r, int rank) { return rank == r->rank || (r->area && node_place(r, rank) >= 0); }
 
-    for (int j = 0; j < r->locals; j++) gone = gone || r->local[j].b == i;
-    if (!gone) place[n++] = i;
-  }
-  return n;
+/* Subtree i of such a rank. */
+static float *piece_of(const dx_reduce *r, int rank, int i)
+{
+  if (rank == r->rank) return r->vector[r->mine.piece[i]];
+  const int place = node_place(r, rank);
+  return vectors_of(r, place) + r->node[place].piece[i] * row(r);
 }
 
 static dx_error *plan_messages(dx_reduce *r)
 {
-  int64_t at, n;
-  int place[DX_TREE_PIECES];
+  int64_t at, n, theirs = 0;
 
-  r->pieces = survivors(r, place);
-  assert(r->pieces == r->first_piece[r->rank + 1] - r->first_piece[r->rank]);
+  assert(r->mine.pieces == r->first_piece[r->rank + 1] - r->first_piece[r->rank]);
   dx_reduce_slice(r, r->rank, &at, &n);
+  for (int rank = 0; rank < r->size; rank++)
+    if (!in_reach(r, rank)) theirs += r->first_piece[rank + 1] - r->first_piece[rank];
   r->all = calloc((size_t)r->alls, sizeof *r->all);
-  r->received = vector((int64_t)(r->alls - r->pieces) * n);
-  r->send = calloc((size_t)(r->pieces * r->size + 1), sizeof *r->send);
+  r->received = own(theirs * n);
+  r->send = calloc((size_t)(r->mine.pieces * r->size + 1), sizeof *r->send);
   r->receive = calloc((size_t)(r->alls + 1), sizeof *r->receive);
-  r->requests = calloc((size_t)(r->pieces * r->size + r->alls + 1), dx_comm_request_size());
+  r->requests = calloc((size_t)(r->mine.pieces * r->size + r->alls + 1), dx_comm_request_size());
   if (!r->all || !r->received || !r->send || !r->receive || !r->requests) return no_memory(r);
   float *free_room = r->received;
-  for (int rank = 0; rank < r->size; rank++)
+  for (int rank = 0; rank < r->size; rank++) {
+    const bool near = in_reach(r, rank);
+
     for (int i = r->first_piece[rank]; i < r->first_piece[rank + 1]; i++) {
       const int tag = i - r->first_piece[rank];
 
-      if (rank == r->rank) {
-        r->all[i] = r->mine[place[tag]].sum + at;
-        continue;
-      }
-      r->all[i] = free_room;
+      r->all[i] = near ? piece_of(r, rank, tag) + at : free_room;
+      if (near) continue;
       free_room += n;
       if (n) r->receive[r->receives++] = (dx_slice){r->all[i], n, rank, tag};
     }
+  }
   for (int rank = 0; rank < r->size; rank++) {
-    int64_t to, count;
-
-    dx_reduce_slice(r, rank, &to, &count);
-    for (int i = 0; i < r->pieces && rank != r->rank && count; i++)
-      r->send[r->sends++] = (dx_slice){r->mine[place[i]].sum + to, count, rank, i};
+    if (in_reach(r, rank)) continue;
+    for (int i = 0; i < r->mine.pieces && r->count[rank]; i++)
+      r->send[r->sends++] = (dx_slice){r->vector[r->mine.piece[i]] + r->offset[rank], r->count[rank], rank, i};
   }
   return NULL;
+}
+
+/* Who sends slices of a node's vector to whom: a slice comes to one rank of each other node, in turn. */
+static dx_error *plan_spread(dx_reduce *r)
+{
+  int *const place = calloc((size_t)r->size, sizeof *place), *const node_size = calloc((size_t)r->size, sizeof *node_size);
+  const int here = dx_comm_leader(r->comm, r->rank);
+
+  r->spread_to = calloc((size_t)r->size, sizeof *r->spread_to);
+  r->spread_from = calloc((size_t)r->size, sizeof *r->spread_from);
+  r->spread_requests = calloc(2 * (size_t)r->size, dx_comm_request_size());
+  const bool room = place && node_size && r->spread_to && r->spread_from && r->spread_requests;
+  for (int i = 0; i < r->size && room; i++) place[i] = node_size[dx_comm_leader(r->comm, i)]++; /* node_size: by leader */
+  for (int i = 0; i < r->size && room; i++) {
+    const int there = dx_comm_leader(r->comm, i);
+
+    if (there == here) continue;
+    if (r->rank % node_size[there] == place[i] && r->count[r->rank])
+      r->spread_to[r->spreads_to++] = (dx_slice){.count = r->count[r->rank], .rank = i};
+    if (i % node_size[here] == place[r->rank] && r->count[i])
+      r->spread_from[r->spreads_from++] = (dx_slice){.count = r->count[i], .rank = i};
+  }
+  free(place);
+  free(node_size);
+  return room ? NULL : no_memory(r);
+}
+
+static dx_error *plan_ours(dx_reduce *r, const int64_t *first_leaf)
+{
+  const size_t ranks = (size_t)r->size;
+
+  r->first_leaf = malloc((ranks + 1) * sizeof *r->first_leaf);
+  r->count = malloc(ranks * sizeof *r->count);
+  r->offset = malloc(ranks * sizeof *r->offset);
+  r->node = calloc((size_t)dx_comm_node_size(r->comm), sizeof *r->node);
+  if (!r->first_leaf || !r->count || !r->offset || !r->node) return no_memory(r);
+  memcpy(r->first_leaf, first_leaf, (ranks + 1) * sizeof *r->first_leaf);
+  for (int i = 0; i < r->size; i++) dx_reduce_slice(r, i, &r->offset[i], &r->count[i]);
+  return plan_folders(r);
+}
+
+static dx_error *plan_all(dx_reduce *r)
+{
+  DX_TRY(place_vectors(r));
+  DX_TRY(plan_ranks(r));
+  DX_TRY(plan_messages(r));
+  return plan_spread(r);
 }
 
 dx_error *dx_reduce_create(const dx_comm *c, const dx_reduce_plan *p, dx_add_fn add, dx_reduce **out)
 {
   dx_reduce *r = calloc(1, sizeof *r);
-  const size_t ranks = (size_t)dx_comm_size(c);
   dx_error *err = NULL;
 
-  if (!r) {
+  if (r) {
+    *r = (dx_reduce){.comm = c, .add = add, .leaves = p->leaves, .floats = p->floats,
+                     .folders = p->folders, .threads = p->threads,
+                     .rank = dx_comm_rank(c), .size = dx_comm_size(c)};
+    err = plan_ours(r, p->first_rank_leaf);
+  } else {
     err = DX_FAIL(INTERNAL, "no memory for the gradient sums");
-    goto out;
   }
-  *r = (dx_reduce){.comm = c, .add = add, .leaves = p->leaves, .floats = p->floats,
-                   .folders = p->folders, .threads = p->threads,
-                   .rank = dx_comm_rank(c), .size = dx_comm_size(c)};
-  r->first_leaf = malloc((ranks + 1) * sizeof *r->first_leaf);
-  if (!r->first_leaf) {
-    err = no_memory(r);
-    goto out;
-  }
-  memcpy(r->first_leaf, p->first_rank_leaf, (ranks + 1) * sizeof *r->first_leaf);
-  DX_TRY_GOTO(err, out, plan_folders(r));
-  DX_TRY_GOTO(err, out, plan_ranks(r));
-  DX_TRY_GOTO(err, out, plan_messages(r));
+  DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
+  share_area(r);
+  err = dx_comm_agree(c, plan_all(r));
 out:
-  err = dx_comm_agree(c, err);
   if (err) dx_reduce_destroy(r);
   else *out = r;
   return err;
@@ -256,10 +352,11 @@ out:
 void dx_reduce_destroy(dx_reduce *r)
 {
   if (!r) return;
-  for (int t = 0; r->fold && t < r->folders; t++)
-    for (int b = 0; b < r->fold[t].buffers; b++) free(r->fold[t].buffer[b]);
+  for (int i = 0; r->vector && i < r->mine.vectors && !r->area; i++) free(r->vector[i]);
+  if (r->area) dx_comm_node_memory_free(r->area, r->area_bytes);
+  free(r->vector);
   free(r->fold);
-  free(r->mine);
+  free(r->node);
   free(r->local);
   free(r->global);
   free(r->all);
@@ -268,24 +365,34 @@ void dx_reduce_destroy(dx_reduce *r)
   free(r->send);
   free(r->receive);
   free(r->requests);
+  free(r->spread_to);
+  free(r->spread_from);
+  free(r->spread_requests);
   free(r->first_leaf);
+  free(r->count);
+  free(r->offset);
   free(r);
+}
+
+void dx_reduce_start(dx_reduce *r)
+{
+  if (r->area) dx_comm_node_barrier(r->comm); /* slices that others use may stand in our vectors */
 }
 
 float *dx_reduce_leaf(dx_reduce *r, int thread)
 {
   folder *const f = &r->fold[thread];
 
-  assert(f->depth < f->buffers);
-  memset(f->buffer[f->depth], 0, (size_t)r->floats * sizeof(float));
-  return f->buffer[f->depth];
+  assert(f->depth < f->vectors);
+  memset(f->vector[f->depth], 0, (size_t)r->floats * sizeof(float));
+  return f->vector[f->depth];
 }
 
 void dx_reduce_done(dx_reduce *r, int thread, int64_t leaf)
 {
   folder *const f = &r->fold[thread];
 
-  f->stack[f->depth] = (piece){dx_tree_leaf(r->leaves, leaf), f->buffer[f->depth]};
+  f->stack[f->depth] = (piece){dx_tree_leaf(r->leaves, leaf), f->vector[f->depth]};
   f->depth++;
   while (f->depth > 1) {
     piece *const a = &f->stack[f->depth - 2], *const b = a + 1;
@@ -303,12 +410,16 @@ static void join(const dx_reduce *r, const addition *adds, int count, float *con
     r->add(n, sum[adds[i].a] + at, sum[adds[i].b] + at, sum[adds[i].a] + at);
 }
 
-static void join_mine(const dx_reduce *r, int64_t at, int64_t n)
+/* The same over n floats, block by block, by all threads. */
+static void join_blocks(const dx_reduce *r, const addition *adds, int count, float *const *sum, int64_t n)
 {
-  for (int i = 0; i < r->locals; i++) {
-    float *const a = r->mine[r->local[i].a].sum + at;
+  const int64_t blocks = count ? dx_blocks(n) : 0;
 
-    r->add(n, a, r->mine[r->local[i].b].sum + at, a);
+#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
+  for (int64_t b = 0; b < blocks; b++) {
+    const int64_t from = b * DX_BLOCK, left = n - from;
+
+    join(r, adds, count, sum, from, left < DX_BLOCK ? left : DX_BLOCK);
   }
 }
 
@@ -316,26 +427,22 @@ void dx_reduce_finish(dx_reduce *r, const float **slice, int64_t *at, int64_t *n
 {
   for (int t = 0; t < r->folders; t++) r->fold[t].depth = 0;
   dx_reduce_slice(r, r->rank, at, n);
-  if (r->locals) {
-    const int64_t blocks = dx_blocks(r->floats);
-
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
-    for (int64_t b = 0; b < blocks; b++) {
-      const int64_t from = b * DX_BLOCK, left = r->floats - from;
-
-      join_mine(r, from, left < DX_BLOCK ? left : DX_BLOCK);
-    }
-  }
-  if (r->size > 1) dx_comm_slices(r->comm, r->send, r->sends, r->receive, r->receives, r->requests);
-  if (r->globals) {
-    const int64_t count = *n, blocks = dx_blocks(count);
-
-#pragma omp parallel for num_threads(r->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
-    for (int64_t b = 0; b < blocks; b++) {
-      const int64_t from = b * DX_BLOCK, left = count - from;
-
-      join(r, r->global, r->globals, r->all, from, left < DX_BLOCK ? left : DX_BLOCK);
-    }
-  }
+  join_blocks(r, r->local, r->locals, r->vector, r->floats);
+  if (r->area) dx_comm_node_barrier(r->comm); /* the subtrees of the node's ranks stand */
+  if (r->sends || r->receives) dx_comm_slices(r->comm, r->send, r->sends, r->receive, r->receives, r->requests);
+  join_blocks(r, r->global, r->globals, r->all, *n);
   *slice = r->all[0];
+}
+
+void dx_reduce_spread(dx_reduce *r, float *vector, bool of_node)
+{
+  if (!of_node) {
+    dx_comm_all_gather(r->comm, vector + r->offset[r->rank], r->count[r->rank], vector, r->count, r->offset, sizeof *vector);
+    return;
+  }
+  for (int i = 0; i < r->spreads_to; i++) r->spread_to[i].floats = vector + r->offset[r->rank];
+  for (int i = 0; i < r->spreads_from; i++) r->spread_from[i].floats = vector + r->offset[r->spread_from[i].rank];
+  if (r->spreads_to || r->spreads_from)
+    dx_comm_slices(r->comm, r->spread_to, r->spreads_to, r->spread_from, r->spreads_from, r->spread_requests);
+  dx_comm_node_barrier(r->comm); /* all slices of the node's ranks stand */
 }

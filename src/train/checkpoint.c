@@ -651,7 +651,7 @@ dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *
   const dx_comm *const c = p->team->comm;
   const bool lead = dx_comm_rank(c) == 0;
   dx_state *const s = dx_trainer_state(t);
-  float *own[VECTORS] = {s->w, s->moment1, s->moment2};
+  float *own[VECTORS] = {NULL, s->moment1, s->moment2};
   const size_t size = (size_t)s->floats * sizeof(float);
   contents all = {0};
   float *room = lead ? NULL : malloc(size + 1);
@@ -664,7 +664,7 @@ dx_error *dx_checkpoint_load(const char *path, dx_trainer *t, const dx_problem *
     float *const whole = lead ? all.vector[i] : room;
 
     dx_comm_broadcast(c, whole, size);
-    if (i == 0) memcpy(own[i], whole, size);
+    if (i == 0) dx_trainer_set_weights(t, whole);
     else memcpy(own[i], whole + s->at, (size_t)s->n * sizeof(float));
   }
   if (lead) take_window(&s->window, &all, p->process.timesteps);

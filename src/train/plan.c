@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "comm/reduce.h"
 #include "io/file.h"
 #include "io/h5.h"
 #include "train/checkpoint.h"
@@ -145,8 +146,8 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
   if (here > 0 && one > here)
     dx_log_say(p->team->log, DX_LOG_WARN, "a rank needs about %.1f MiB, but this machine has %.1f MiB: a smaller train.grain, "
                "fewer threads, run.crew or model.recompute take less", one, here);
-  fprintf(to, "  always          %.1f weights, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
-          (double)plan->examples / mib);
+  fprintf(to, "  always          %.1f weights%s, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
+          ranks > 1 && dx_reduce_shares(dx_problem_floats(p)) ? " (once on a node)" : "", (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights%s; %d x %.1f activations, their gradients and scratch\n",
           (double)plan->gradients / mib, (double)plan->packed / mib,
           ranks > 1 && p->net && dx_net_packs_together(p->net) ? ", once on a node" : "", plan->crews, (double)plan->workspace / mib);

@@ -38,6 +38,8 @@ struct dx_trainer {
   const dx_train_config *config;
   const dx_times *times;
   dx_state state;
+  bool of_node;                   /* ranks of a node have one vector of weights */
+  size_t shared;                  /* its bytes where it is not one rank's own, else 0 */
   dx_reduce *reduce;
   dx_fetch *fetch;
   int64_t coming;                 /* the step whose rows are on their way; -1: none */
@@ -81,6 +83,22 @@ static dx_error *create_window(dx_window *w, int64_t T)
   return w->count && w->mse && w->x0_mse && w->vb ? NULL : no_memory();
 }
 
+/* One vector of weights for the ranks of each node, where all nodes can have that.  Collective */
+static void share_weights(dx_trainer *t)
+{
+  const dx_comm *const c = comm_of(t);
+  const int64_t n = dx_problem_floats(t->problem);
+  const size_t bytes = (size_t)n * sizeof(float);
+
+  if (!dx_reduce_shares(n) || dx_comm_nodes(c) == dx_comm_size(c)) return;
+  t->state.w = dx_comm_node_memory(c, bytes);
+  t->shared = t->state.w ? bytes : 0;
+  t->of_node = dx_comm_min_i64(c, t->shared || dx_comm_node_size(c) == 1);
+  if (t->of_node) return;
+  dx_comm_node_memory_free(t->state.w, bytes);
+  t->shared = 0;
+}
+
 static dx_error *create_state(dx_trainer *t)
 {
   dx_state *const s = &t->state;
@@ -88,15 +106,13 @@ static dx_error *create_state(dx_trainer *t)
 
   s->floats = dx_problem_floats(p);
   dx_reduce_slice(t->reduce, dx_comm_rank(comm_of(t)), &s->at, &s->n);
-  s->w = floats(s->floats);
+  if (!t->shared) s->w = floats(s->floats);
   s->moment1 = floats(s->n);
   s->moment2 = floats(s->n);
   if (!s->w || !s->moment1 || !s->moment2) return no_memory();
   s->averages = dx_averages(t->config);
   for (int i = 0; i < s->averages; i++)
     if (!(s->ema[i] = floats(s->n))) return no_memory();
-  if (p->net) dx_params_start(dx_net_params(p->net), p->spec->seed, s->w);
-  dx_trainer_restart_averages(t);
   if (t->times->learns) DX_TRY(dx_history_create(p->process.timesteps, &s->history));
   return create_window(&s->window, p->process.timesteps);
 }
@@ -134,6 +150,24 @@ static dx_error *create_buffers(dx_trainer *t)
     w->room = w->gout + width * one;
   }
   return NULL;
+}
+
+/* As a run begins.  Collective */
+static void start_weights(dx_trainer *t)
+{
+  const dx_problem *const p = t->problem;
+
+  if (p->net && (!t->of_node || dx_comm_node_rank(comm_of(t)) == 0))
+    dx_params_start(dx_net_params(p->net), p->spec->seed, t->state.w);
+  if (t->of_node) dx_comm_node_barrier(comm_of(t));
+  dx_trainer_restart_averages(t);
+}
+
+void dx_trainer_set_weights(dx_trainer *t, const float *w)
+{
+  if (t->of_node) dx_comm_node_barrier(comm_of(t)); /* nobody reads the old ones any more */
+  if (!t->of_node || dx_comm_node_rank(comm_of(t)) == 0) memcpy(t->state.w, w, (size_t)t->state.floats * sizeof *w);
+  if (t->of_node) dx_comm_node_barrier(comm_of(t));
 }
 
 void dx_trainer_rest(dx_trainer *t)
@@ -175,7 +209,9 @@ dx_error *dx_trainer_create(dx_problem *p, dx_trainer **out)
   const dx_reduce_plan plan = {.leaves = t->grains, .floats = dx_problem_floats(p),
                                .folders = t->crews, .threads = p->team->threads, .first_rank_leaf = first};
   DX_TRY_GOTO(err, out, dx_reduce_create(c, &plan, p->team->kernel.add, &t->reduce));
+  share_weights(t);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, create_local(t)));
+  start_weights(t);
   DX_TRY_GOTO(err, out, dx_trainer_reload(t));
   DX_TRY_GOTO(err, out, dx_fetch_create(p->data, DX_TRAIN, t->config->batch, &t->fetch));
 out:
@@ -193,7 +229,8 @@ void dx_trainer_destroy(dx_trainer *t)
   dx_reduce_destroy(t->reduce);
   for (int i = 0; t->worker && i < t->crews; i++) free(t->worker[i].memory);
   free(t->worker);
-  free(t->state.w);
+  if (t->shared) dx_comm_node_memory_free(t->state.w, t->shared);
+  else free(t->state.w);
   free(t->state.moment1);
   free(t->state.moment2);
   for (int i = 0; i < DX_REALS_MAX; i++) free(t->state.ema[i]);
@@ -417,7 +454,6 @@ static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
   dx_state *const s = &t->state;
   float decay[DX_REALS_MAX]; /* but of the first average, which is in adam */
   const int64_t blocks = dx_blocks(s->n);
-  const dx_comm *const c = comm_of(t);
 
   for (int i = 1; i < s->averages; i++) decay[i] = (float)dx_average_decay(t->config, i + 1, s->step);
 #pragma omp parallel for num_threads(t->problem->team->threads) schedule(static) if (blocks >= DX_BLOCKS_WORTH_THREADS)
@@ -429,8 +465,7 @@ static void update(dx_trainer *t, const float *slice, const dx_adam *adam)
     k->adam(n, adam, slice + at, w, s->moment1 + at, s->moment2 + at, s->averages ? s->ema[0] + at : NULL);
     for (int i = 1; i < s->averages; i++) k->mix(n, decay[i], s->ema[i] + at, 1 - decay[i], w, s->ema[i] + at);
   }
-  for (int r = 0; r < dx_comm_size(c); r++) dx_reduce_slice(t->reduce, r, &t->offsets[r], &t->counts[r]);
-  dx_comm_all_gather(c, s->w + s->at, s->n, s->w, t->counts, t->offsets, sizeof(float));
+  dx_reduce_spread(t->reduce, s->w, t->of_node);
   dx_net_load(t->problem->net, s->w);
 }
 
@@ -461,6 +496,7 @@ dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
   DX_TRY(take_rows(t));
   const double taken = dx_clock();
   dx_watch_say("gradients");
+  dx_reduce_start(t->reduce);
   dx_team_each(t->problem->team, t->crews, t->crews, compute_part, t);
   mine = check_losses(t);
   const double computed = dx_clock();
@@ -519,33 +555,35 @@ void dx_trainer_collect(dx_trainer *t)
 
 void dx_trainer_weights(dx_trainer *t, int place, float *out)
 {
-  const dx_comm *const c = comm_of(t);
+  const dx_state *const s = &t->state;
 
   if (place == 0) {
-    memcpy(out, t->state.w, (size_t)t->state.floats * sizeof(float));
+    memcpy(out, s->w, (size_t)s->floats * sizeof *out);
     return;
   }
-  for (int r = 0; r < dx_comm_size(c); r++) dx_reduce_slice(t->reduce, r, &t->offsets[r], &t->counts[r]);
-  dx_comm_all_gather(c, t->state.ema[place - 1], t->state.n, out, t->counts, t->offsets, sizeof(float));
+  memcpy(out + s->at, s->ema[place - 1], (size_t)s->n * sizeof *out);
+  dx_reduce_spread(t->reduce, out, false);
 }
 
-/* Gradient buffers and received pieces of rank 0, which has the largest shares. */
+/* Gradient vectors of rank 0 and what it receives, where all ranks are on one node: it has the largest shares. */
 static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int crews, int *pieces)
 {
   const int64_t mine = dx_share_of_group(grains, ranks, 1), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
-  int64_t buffers = 0, theirs = 0;
+  const bool shared = ranks > 1 && dx_reduce_shares(floats);
+  int64_t vectors = 0, theirs = 0;
   dx_node nodes[DX_TREE_PIECES];
 
   *pieces = 0;
   for (int t = 0; t < crews; t++)
-    buffers += dx_reduce_buffers(grains, dx_share_first(mine, crews, t), dx_share_first(mine, crews, t + 1));
+    vectors += dx_reduce_buffers(grains, dx_share_first(mine, crews, t), dx_share_first(mine, crews, t + 1));
   for (int r = 0; r < ranks; r++) {
     const int n = dx_tree_cover(grains, dx_share_of_group(grains, ranks, r), dx_share_of_group(grains, ranks, r + 1), nodes);
 
     if (r) theirs += n;
     if (n > *pieces) *pieces = n;
   }
-  return buffers * floats + theirs * (slice < floats ? slice : floats);
+  if (shared) return vectors * dx_blocks(floats) * DX_BLOCK;
+  return vectors * floats + theirs * (slice < floats ? slice : floats);
 }
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -573,6 +611,7 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   const int64_t always = plan.state + plan.examples, step = plan.gradients + plan.packed + plan.workspace * crews;
   const int64_t spared = p->net && dx_net_packs_together(p->net) ? plan.packed * (ranks - 1) : 0;
   plan.bytes = always + most(step, plan.checkpoint);
-  plan.node = always * ranks + most(step * ranks - spared, plan.checkpoint * ranks);
+  plan.node = always * ranks - (dx_reduce_shares(floats) ? 4 * floats * (ranks - 1) : 0) +
+              most(step * ranks - spared, plan.checkpoint * ranks);
   return plan;
 }

@@ -24,7 +24,7 @@ typedef struct {
   int64_t step;                /* steps done */
   int64_t floats;              /* length of the parameter vector */
   int64_t at, n;               /* this rank owns floats [at, at + n) */
-  float *w;                    /* (floats) weights, whole on every rank */
+  float *w;                    /* (floats) weights, whole on every rank; ranks of a node may share them */
   float *moment1, *moment2;    /* (n) */
   int averages;                /* of train.ema */
   float *ema[DX_REALS_MAX];    /* (n) each, in its order */
@@ -57,6 +57,8 @@ dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info) DX_MUST_
 void dx_trainer_collect(dx_trainer *t);
 /* The whole averaged weights of that place in train.ema, from 1 (0: the raw ones), into out (floats).  Collective */
 void dx_trainer_weights(dx_trainer *t, int place, float *out);
+/* Raw weights (floats), alike on all ranks, from outside; dx_trainer_reload makes them count.  Collective */
+void dx_trainer_set_weights(dx_trainer *t, const float *w);
 /* The weights were set from outside: averages begin there.  Local */
 void dx_trainer_restart_averages(dx_trainer *t);
 
@@ -69,7 +71,7 @@ typedef struct {
      gradients; packed weights; activations and scratch of one crew; data and samples; what a checkpoint takes while packed
      weights and workspaces are given back */
   int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
-  int64_t node; /* bytes of a node that has all ranks: packed weights count once where its ranks have them in common */
+  int64_t node; /* bytes of a node that has all ranks: weights and packed weights count once where its ranks share them */
 } dx_trainer_plan;
 dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks);
 #endif

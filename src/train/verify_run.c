@@ -40,6 +40,7 @@ dx_error *dx_check_reduction(const dx_team *team, dx_verdict *v)
   if (err) goto out;
   for (int i = 0; i < ranks; i++) dx_team_share(team, LEAVES, i, &first[i], &first[i + 1]);
   DX_TRY_GOTO(err, out, dx_reduce_create(team->comm, &plan, team->kernel.add, &r));
+  dx_reduce_start(r);
   for (int t = 0; t < team->threads; t++) {
     int64_t from, to;
 
