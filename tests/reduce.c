@@ -76,7 +76,6 @@ static int64_t check(const dx_comm *c, int64_t G, int threads, int64_t floats)
   dx_error *e = dx_reduce_create(c, &plan, add, &r);
   if (e || !whole) return -1;
   for (int repeat = 0; repeat < 3; repeat++) {
-    if (repeat == 2) dx_reduce_rest(r);
     dx_reduce_start(r);
     for (int t = 0; t < threads; t++) {
       int64_t from, to;
@@ -94,7 +93,15 @@ static int64_t check(const dx_comm *c, int64_t G, int threads, int64_t floats)
     for (int64_t i = 0; i < n; i++) whole[at + i] = (float)(at + i + repeat);
     dx_reduce_spread(r, whole, of_node);
     for (int64_t i = 0; i < floats; i++) wrong += whole[i] != (float)(i + repeat);
-    dx_comm_barrier(c); /* before the next writes */
+    dx_comm_barrier(c); /* nobody compares any more */
+    for (int64_t i = 0; i < n; i += 13) wrong += slice[i] != by_definition(G, 0, level, at + i); /* it stands until the next start */
+    if (repeat == 1) {
+      dx_reduce_rest(r);
+      dx_comm_barrier(c);
+      const bool here = ours && dx_comm_leader(c, 0) == dx_comm_leader(c, dx_comm_rank(c)); /* where the first subtree stands */
+      for (int64_t i = 0; i < n && here; i++) wrong += slice[i] != 0;
+      dx_comm_barrier(c);
+    }
   }
   dx_reduce_destroy(r);
   if (ours) dx_comm_node_memory_free(ours, bytes);

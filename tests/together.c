@@ -187,8 +187,13 @@ static dx_error *step(job *j)
 /* Weights as they start, times a factor. */
 static void set_weights(job *j, float factor)
 {
-  dx_params_start(dx_net_params(j->problem->net), j->problem->spec->seed, j->state->w);
-  for (int64_t i = 0; i < j->state->floats; i++) j->state->w[i] *= factor;
+  const int64_t n = j->state->floats;
+  float *const w = calloc((size_t)n, sizeof *w);
+
+  dx_params_start(dx_net_params(j->problem->net), j->problem->spec->seed, w);
+  for (int64_t i = 0; i < n; i++) w[i] *= factor;
+  dx_trainer_set_weights(j->trainer, w);
+  free(w);
   must(dx_trainer_reload(j->trainer));
 }
 

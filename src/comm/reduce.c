@@ -105,16 +105,15 @@ int dx_reduce_buffers(int64_t leaves, int64_t first, int64_t last)
   return most;
 }
 
-/* Floats from one vector to the next in an area: whole pages, so that each rank can give its own back. */
-static int64_t row(const dx_reduce *r) { return dx_blocks(r->floats) * DX_BLOCK; }
+static int64_t row(const dx_reduce *r) { return dx_reduce_row(r->floats); }
 
 void dx_reduce_rest(dx_reduce *r)
 {
-  const size_t bytes = (size_t)r->floats * sizeof(float);
+  const size_t bytes = (size_t)row(r) * sizeof(float);
 
   if (r->area) dx_comm_node_barrier(r->comm); /* nobody reads them any more */
   for (int i = 0; i < r->mine.vectors; i++) {
-    if (r->area) dx_comm_node_memory_rest(r->vector[i], (size_t)row(r) * sizeof(float));
+    if (r->area) dx_comm_node_memory_rest(r->vector[i], bytes);
     else dx_memory_give_back(r->vector[i], bytes);
   }
 }
@@ -125,17 +124,6 @@ static dx_error *no_memory(const dx_reduce *r)
 {
   return DX_FAIL(INTERNAL, "no memory for the gradient sums of %lld grains and %lld parameters",
                  (long long)r->leaves, (long long)r->floats);
-}
-
-/* Which vectors survive the local joins, in order. */
-static void note_pieces(dx_reduce *r, const int *at, int n)
-{
-  for (int i = 0; i < n; i++) {
-    bool gone = false;
-
-    for (int j = 0; j < r->locals; j++) gone = gone || r->local[j].b == at[i];
-    if (!gone) r->mine.piece[r->mine.pieces++] = at[i];
-  }
 }
 
 static dx_error *plan_folders(dx_reduce *r)
@@ -162,7 +150,7 @@ static dx_error *plan_folders(dx_reduce *r)
   }
   r->locals = plan_joins(r->leaves, nodes, n, r->local, kept, &rest);
   for (int i = 0; i < r->locals; i++) r->local[i] = (addition){at[r->local[i].a], at[r->local[i].b]};
-  if (rest >= 0) note_pieces(r, at, n);
+  for (int i = 0; i < rest; i++) r->mine.piece[r->mine.pieces++] = at[kept[i]];
 out:
   free(nodes);
   free(kept);
@@ -195,7 +183,7 @@ static dx_error *place_vectors(dx_reduce *r)
   r->vector = calloc((size_t)r->mine.vectors + 1, sizeof *r->vector);
   if (!r->vector) return no_memory(r);
   for (int i = 0; i < r->mine.vectors; i++) {
-    r->vector[i] = r->area ? vectors_of(r, dx_comm_node_rank(r->comm)) + i * row(r) : own(r->floats);
+    r->vector[i] = r->area ? vectors_of(r, dx_comm_node_rank(r->comm)) + i * row(r) : own(row(r));
     if (!r->vector[i]) return no_memory(r);
   }
   for (int t = 0, at = 0; t < r->folders; at += r->fold[t++].vectors) r->fold[t].vector = r->vector + at;

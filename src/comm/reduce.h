@@ -22,6 +22,8 @@ static inline int64_t dx_blocks(int64_t floats) { return (floats + DX_BLOCK - 1)
 /* Whether ranks of a node hold vectors of that length where all of them can read, if the system can: else each its own,
    and a barrier costs more than a copy.  Local */
 static inline bool dx_reduce_shares(int64_t floats) { return dx_blocks(floats) >= DX_BLOCKS_WORTH_THREADS; }
+/* Floats that a vector takes: whole pages where it may be shared, so that each rank can give its own back.  Local */
+static inline int64_t dx_reduce_row(int64_t floats) { return dx_reduce_shares(floats) ? dx_blocks(floats) * DX_BLOCK : floats; }
 
 typedef struct dx_reduce dx_reduce;
 

@@ -177,19 +177,16 @@ static dx_error *start_from(const run *r, const char *from)
     if (!err) err = dx_checkpoint_open(file, NULL);
     if (!err) err = dx_checkpoint_read(file, "raw", &raw, &n);
     if (!err) err = dx_checkpoint_fits(file, n, dx_problem_params(r->problem));
+    if (!err) memcpy(r->weights, raw, size);
     err = dx_error_in(err, "train.init_from");
-  } else if (!(raw = malloc(size + 1))) {
-    err = DX_FAIL(INTERNAL, "no memory for the weights of train.init_from");
   }
-  DX_TRY_GOTO(err, out, dx_comm_agree(r->team->comm, err));
-  dx_comm_broadcast(r->team->comm, raw, size);
-  dx_trainer_set_weights(r->trainer, raw);
-  dx_trainer_restart_averages(r->trainer);
-  err = dx_trainer_reload(r->trainer);
-out:
   free(file);
   free(raw);
-  return err;
+  DX_TRY(dx_comm_agree(r->team->comm, err));
+  dx_comm_broadcast(r->team->comm, r->weights, size);
+  dx_trainer_set_weights(r->trainer, r->weights);
+  dx_trainer_restart_averages(r->trainer);
+  return dx_trainer_reload(r->trainer);
 }
 
 static dx_error *open_record(run *r)

@@ -156,9 +156,14 @@ static dx_error *create_buffers(dx_trainer *t)
 static void start_weights(dx_trainer *t)
 {
   const dx_problem *const p = t->problem;
+  dx_state *const s = &t->state;
 
+  if (t->of_node) { /* who touches pages first has them beside him */
+    memset(s->w + s->at, 0, (size_t)s->n * sizeof *s->w);
+    dx_comm_node_barrier(comm_of(t));
+  }
   if (p->net && (!t->of_node || dx_comm_node_rank(comm_of(t)) == 0))
-    dx_params_start(dx_net_params(p->net), p->spec->seed, t->state.w);
+    dx_params_start(dx_net_params(p->net), p->spec->seed, s->w);
   if (t->of_node) dx_comm_node_barrier(comm_of(t));
   dx_trainer_restart_averages(t);
 }
@@ -494,9 +499,9 @@ dx_error *dx_trainer_step(dx_trainer *t, bool stop, dx_step_info *info)
 
   dx_watch_say("exchange of samples");
   DX_TRY(take_rows(t));
+  dx_reduce_start(t->reduce);
   const double taken = dx_clock();
   dx_watch_say("gradients");
-  dx_reduce_start(t->reduce);
   dx_team_each(t->problem->team, t->crews, t->crews, compute_part, t);
   mine = check_losses(t);
   const double computed = dx_clock();
@@ -565,25 +570,32 @@ void dx_trainer_weights(dx_trainer *t, int place, float *out)
   dx_reduce_spread(t->reduce, out, false);
 }
 
-/* Gradient vectors of rank 0 and what it receives, where all ranks are on one node: it has the largest shares. */
-static int64_t reduce_floats(int64_t floats, int64_t grains, int ranks, int crews, int *pieces)
+/* Floats of gradient sums: of the rank with most, where none is in reach of another; of a node with all ranks. */
+typedef struct { int64_t rank, node; int pieces; } sums_plan;
+
+static sums_plan sums_plan_of(const dx_problem *p, int64_t grains, int ranks, int64_t slice)
 {
-  const int64_t mine = dx_share_of_group(grains, ranks, 1), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
-  const bool shared = ranks > 1 && dx_reduce_shares(floats);
-  int64_t vectors = 0, theirs = 0;
+  const int64_t floats = dx_problem_floats(p), row = dx_reduce_row(floats);
+  sums_plan plan = {0};
+  int64_t all_pieces = 0;
   dx_node nodes[DX_TREE_PIECES];
 
-  *pieces = 0;
-  for (int t = 0; t < crews; t++)
-    vectors += dx_reduce_buffers(grains, dx_share_first(mine, crews, t), dx_share_first(mine, crews, t + 1));
   for (int r = 0; r < ranks; r++) {
-    const int n = dx_tree_cover(grains, dx_share_of_group(grains, ranks, r), dx_share_of_group(grains, ranks, r + 1), nodes);
+    const int64_t first = dx_share_of_group(grains, ranks, r), n = dx_share_of_group(grains, ranks, r + 1) - first;
+    const int crews = dx_team_crews(p->team, n, p->net && dx_net_shares(p->net));
+    const int pieces = dx_tree_cover(grains, first, first + n, nodes);
+    int64_t vectors = 0;
 
-    if (r) theirs += n;
-    if (n > *pieces) *pieces = n;
+    for (int c = 0; c < crews; c++)
+      vectors += dx_reduce_buffers(grains, first + dx_share_first(n, crews, c), first + dx_share_first(n, crews, c + 1));
+    if (r == 0 || vectors * row - pieces * slice > plan.rank) plan.rank = vectors * row - pieces * slice;
+    if (pieces > plan.pieces) plan.pieces = pieces;
+    plan.node += vectors * row;
+    all_pieces += pieces;
   }
-  if (shared) return vectors * dx_blocks(floats) * DX_BLOCK;
-  return vectors * floats + theirs * (slice < floats ? slice : floats);
+  plan.rank += all_pieces * slice; /* it receives those of the others */
+  if (!dx_reduce_shares(floats)) plan.node += (ranks - 1) * all_pieces * slice;
+  return plan;
 }
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -594,13 +606,15 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
   const int64_t grains = c->batch / c->grain, one = c->grain * p->dim, mine = dx_share_of_group(grains, ranks, 1);
   const int64_t workers = (int64_t)ranks * p->team->threads;
   const int crews = dx_team_crews(p->team, mine, p->net && dx_net_shares(p->net));
-  const int64_t floats = dx_problem_floats(p), slice = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
-  const int64_t examples = mine * c->grain;
+  const int64_t floats = dx_problem_floats(p), blocks = (dx_blocks(floats) + ranks - 1) / ranks * DX_BLOCK;
+  const int64_t slice = blocks < floats ? blocks : floats, examples = mine * c->grain;
+  const sums_plan sums = sums_plan_of(p, grains, ranks, slice);
   dx_trainer_plan plan = {.grains = grains, .crews = crews, .most_grains = (grains + workers - 1) / workers,
                           .least_grains = grains / workers};
 
-  plan.state = 4 * (2 * floats + (2 + dx_averages(c)) * (slice < floats ? slice : floats));
-  plan.gradients = 4 * reduce_floats(floats, grains, ranks, crews, &plan.pieces);
+  plan.state = 4 * (2 * floats + (2 + dx_averages(c)) * slice);
+  plan.gradients = 4 * sums.rank;
+  plan.pieces = sums.pieces;
   plan.packed = p->net ? 4 * dx_net_packed(p->net) : 0;
   plan.workspace = p->net ? (int64_t)dx_net_bytes(p->net, DX_PASS_TRAIN, c->grain, crews) : 0;
   plan.examples = dx_dataset_bytes_held(p->data) * dx_comm_size(p->team->comm) / ranks +
@@ -608,10 +622,10 @@ dx_trainer_plan dx_trainer_plan_of(const dx_problem *p, int ranks)
                   (int64_t)sizeof(note) * NOTES_MOST * (examples + c->batch) +
                   (dx_times_find(c->t_sampling)->learns ? 8 * (DX_HISTORY + 3) * p->process.timesteps : 0);
   plan.checkpoint = 4 * (1 + (ranks > 1)) * floats;
-  const int64_t always = plan.state + plan.examples, step = plan.gradients + plan.packed + plan.workspace * crews;
-  const int64_t spared = p->net && dx_net_packs_together(p->net) ? plan.packed * (ranks - 1) : 0;
-  plan.bytes = always + most(step, plan.checkpoint);
+  const int64_t always = plan.state + plan.examples, passes = plan.packed + plan.workspace * crews;
+  const int64_t once = p->net && dx_net_packs_together(p->net) ? plan.packed * (ranks - 1) : 0;
+  plan.bytes = always + most(plan.gradients + passes, plan.checkpoint);
   plan.node = always * ranks - (dx_reduce_shares(floats) ? 4 * floats * (ranks - 1) : 0) +
-              most(step * ranks - spared, plan.checkpoint * ranks);
+              most(4 * sums.node + passes * ranks - once, plan.checkpoint * ranks);
   return plan;
 }
