@@ -28,7 +28,7 @@ const dx_option dx_train_options[] = {
   DX_OPTION(dx_train_config, epsilon, "1e-8", 1e-30, 1, "Adam's guard against division by zero"),
   DX_OPTION(dx_train_config, weight_decay, "0", 0, 1, "decoupled weight decay, with optimizer adamw"),
   DX_OPTION(dx_train_config, warmup, "0", 0, 1e12, "steps over which the rate rises in a line to its value"),
-  DX_OPTION(dx_train_config, decay, "none", 0, 0, "how the rate falls to 0 at the last step",
+  DX_OPTION(dx_train_config, decay, "none", 0, 0, "how the rate falls to 0 at the last step; a finished run that is given more steps has fallen once already",
             .choices = "none|cosine|linear"),
   DX_OPTION(dx_train_config, clip, "none", 0, 1e30, "bound of the gradient's global norm",
             .words = "none=0"),

@@ -80,6 +80,16 @@ static int64_t busy_workers(const dx_problem *p, int64_t workers, int64_t grains
   return most < workers ? most : workers;
 }
 
+void dx_run_warn_idle(const dx_problem *p, int64_t workers)
+{
+  const dx_train_config *const c = &p->spec->train;
+  const int64_t grains = c->batch / c->grain, busy = busy_workers(p, workers, grains);
+
+  if (workers > busy && c->steps > 0)
+    dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
+               (long long)workers, (long long)grains, (long long)(workers - busy));
+}
+
 /* The hours of what a run does, by the time of one forward pass; a step's backward pass counts as two of them. */
 static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
 {
@@ -148,7 +158,7 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
                "fewer threads, run.crew or model.recompute take less", one, here);
   fprintf(to, "  always          %.1f weights%s, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
           ranks > 1 && dx_reduce_shares(dx_problem_floats(p)) ? " (once on a node)" : "", (double)plan->examples / mib);
-  fprintf(to, "  in a step       %.1f sums of gradients; %.1f packed weights%s; %d x %.1f activations, their gradients and scratch\n",
+  fprintf(to, "  in a step       %.1f sums of gradients, those of other nodes among them; %.1f packed weights%s; %d x %.1f activations, their gradients and scratch\n",
           (double)plan->gradients / mib, (double)plan->packed / mib,
           ranks > 1 && p->net && dx_net_packs_together(p->net) ? ", once on a node" : "", plan->crews, (double)plan->workspace / mib);
   fprintf(to, "  in a checkpoint %.1f of a vector on its way into the file, while what a step takes is given back\n",
@@ -179,10 +189,7 @@ static void print_size(const dx_problem *p, int ranks, FILE *to)
   if (plan.crews < p->team->threads)
     fprintf(to, "crews             %d of up to %d threads, which share a grain\n", plan.crews,
             dx_team_members(p->team, plan.crews));
-  const int64_t busy = busy_workers(p, workers, plan.grains);
-  if (workers > busy && s->train.steps > 0)
-    dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
-               (long long)workers, (long long)plan.grains, (long long)(workers - busy));
+  dx_run_warn_idle(p, workers);
 }
 
 /* The folder itself or the nearest one above it that is there; it must take new files. */

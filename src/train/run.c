@@ -221,6 +221,7 @@ static dx_error *begin(run *r)
   DX_TRY(dx_problem_create(r->team, r->spec, &r->problem));
   DX_TRY(dx_run_check(r->problem));
   DX_TRY(dx_trainer_create(r->problem, &r->trainer));
+  if (lead(r)) dx_run_warn_idle(r->problem, r->team->first_worker[dx_comm_size(c)]);
   r->weights = calloc((size_t)state(r)->floats + 1, sizeof *r->weights);
   DX_TRY(dx_comm_agree(c, r->weights ? NULL : DX_FAIL(INTERNAL, "no memory for a copy of the weights")));
   DX_TRY(find_checkpoint(r, &path));

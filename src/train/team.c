@@ -52,7 +52,8 @@ static void advise(const dx_team *t, bool automatic)
   if (sharers * t->threads > ours)
     dx_log_say(t->log, DX_LOG_WARN, "%d threads share %d core%s (ranks on them: %d, threads of each: %d), which is slower than one each: %s",
                sharers * t->threads, ours, ours > 1 ? "s" : "", sharers, t->threads,
-               launcher > ours ? "the launcher bound them, mpiexec --bind-to none does not" : "give run.threads or start fewer ranks");
+               launcher > ours ? "the launcher bound them: mpiexec --bind-to none, or run.threads=1" :
+               t->threads > 1 ? "give run.threads or start fewer ranks" : "start fewer ranks");
   else if (automatic && dx_comm_launched(&size, &rank) && ranks * t->threads < launcher && launcher > ours)
     dx_log_say(t->log, DX_LOG_WARN, "the launcher bound this rank to %d of %d cores, and %d rank%s of %d thread%s on this node leave%s the rest idle: "
                "mpiexec --bind-to none, or --map-by node:PE=%d", ours, launcher, ranks, ranks > 1 ? "s" : "", t->threads,
