@@ -24,7 +24,8 @@ typedef struct {
   int64_t step;                /* steps done */
   int64_t floats;              /* length of the parameter vector */
   int64_t at, n;               /* this rank owns floats [at, at + n) */
-  float *w;                    /* (floats) weights, whole on every rank, set by dx_trainer_set_weights alone; ranks of a node may share them */
+  float *w;                    /* (floats) weights, whole on every rank; ranks of a node may share them, so they are set from
+                                  outside by dx_trainer_set_weights alone */
   float *moment1, *moment2;    /* (n) */
   int averages;                /* of train.ema */
   float *ema[DX_REALS_MAX];    /* (n) each, in its order */
@@ -68,8 +69,8 @@ typedef struct {
   int crews;                                 /* that rank 0's threads form */
   int pieces;                                /* subtree sums that a rank sends, at most */
   /* Bytes of the largest rank: all, at the worst time; weights, a copy for evaluations, moments and averages; sums of
-     gradients, where no other rank is on its node; packed weights; activations and scratch of one crew; data and samples; what a checkpoint takes while packed
-     weights and workspaces are given back */
+     gradients, where no other rank is on its node; packed weights; activations and scratch of one crew; data and samples;
+     what a checkpoint takes while packed weights and workspaces are given back */
   int64_t bytes, state, gradients, packed, workspace, examples, checkpoint;
   int64_t node; /* bytes of a node that has all ranks: weights and packed weights count once where its ranks share them */
 } dx_trainer_plan;

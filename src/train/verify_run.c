@@ -9,7 +9,8 @@
 #include "train/evaluate.h"
 #include "train/verify.h"
 
-/* Long enough that ranks of a node share vectors. 13: the tree is then another order than one from left to right over the shares of 2 to 16 ranks. */
+/* Long enough that ranks of a node share vectors. 13: the tree is then another order than one from left to right over the
+   shares of 2 to 16 ranks. */
 enum { LEAVES = 13, FLOATS = DX_BLOCKS_WORTH_THREADS * DX_BLOCK + 333, LEVELS = 4 };
 
 /* Numbers of very different size, so that every other order of the sum shows. */
