@@ -117,6 +117,9 @@ static int same_gemm(const dx_kernels *k[2])
          gemm_case(k, START, 15, 49, 129, 3, 0, DX_GEMM_BIAS_RELU) & gemm_case(k, END, 23, 70, 300, 1, 1, DX_GEMM_ADD);
 }
 
+/* Floats of a packed matrix (k,n). */
+static int64_t packed_size(int64_t n, int64_t k) { return (n + DX_PANEL - 1) / DX_PANEL * DX_PANEL * k; }
+
 /* Rows of all block heights, columns of all strips, k of several runs. */
 static int same_gemm_packed(const dx_kernels *k[2])
 {
@@ -130,18 +133,49 @@ static int same_gemm_packed(const dx_kernels *k[2])
         const place where = (place)((i + j + l) % 2);
         const dx_gemm_mode mode = (dx_gemm_mode)((i + 2 * j + l) % 4);
         const int64_t m = ms[i], n = ns[j], d = ds[l], ra = d + (int64_t)(i % 3), rc = n + (int64_t)(j % 3);
-        const int64_t na = m ? (m - 1) * ra + d : 0, nc = m ? (m - 1) * rc + n : 0;
+        const int64_t na = m ? (m - 1) * ra + d : 0, nb = packed_size(n, d), nc = m ? (m - 1) * rc + n : 0;
 
         fill(in[0], where, na, 0);
-        fill(in[1], where, d * n, 1000);
+        fill(in[1], where, nb, 1000);
         fill(in[2], where, n, 5000);
         for (int s = 0; s < 2; s++) {
           fill(out[s][0], where, nc, 7000);
-          k[s]->gemm_packed(m, n, d, at(in[0], where, na), ra, at(in[1], where, d * n), at(out[s][0], where, nc), rc,
+          k[s]->gemm_packed(m, n, d, at(in[0], where, na), ra, at(in[1], where, nb), at(out[s][0], where, nc), rc,
                             mode >= DX_GEMM_BIAS ? at(in[2], where, n) : NULL, mode);
         }
         good &= same(out[0][0], out[1][0], where, nc);
       }
+  return good;
+}
+
+/* A packed; m of its rows, from the third on where there are more. B with rows that are `gap` apart, or packed. */
+static int packed_a_case(const dx_kernels *k[2], place where, int64_t m, int64_t n, int64_t d, int more, int64_t gap)
+{
+  const int64_t rows = m + 3 * more, rb = gap < 0 ? 0 : n + gap, rc = n + gap + 2;
+  const int64_t na = packed_size(d, rows), nb = !rb ? packed_size(n, d) : d ? (d - 1) * rb + n : 0;
+  const int64_t nc = m ? (m - 1) * rc + n : 0;
+
+  fill(in[0], where, na, 0);
+  fill(in[1], where, nb, 1000);
+  for (int s = 0; s < 2; s++) {
+    fill(out[s][0], where, nc, 7000);
+    k[s]->gemm_packed_a(m, n, d, at(in[0], where, na) + 2 * more * DX_PANEL, rows * DX_PANEL, at(in[1], where, nb), rb,
+                        at(out[s][0], where, nc), rc, (m + n + d) % 2 ? DX_GEMM_SET : DX_GEMM_ADD);
+  }
+  return same(out[0][0], out[1][0], where, nc);
+}
+
+static int same_gemm_packed_a(const dx_kernels *k[2])
+{
+  static const int64_t ms[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 16, 21, 31, 70}, ds[] = {0, 1, 5, 16, 17, 49, 128, 129, 300};
+  static const int64_t ns[] = {0, 1, 7, 8, 9, 15, 16, 17, 25, 31, 32, 48, 55, 64, 71, 80, 112, 129};
+  int good = 1;
+
+  for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
+    for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
+      for (size_t l = 0; l < sizeof ds / sizeof *ds; l++)
+        for (int how = 0; how < 6; how++)
+          good &= packed_a_case(k, (place)(how % 2), ms[i], ns[j], ds[l], (int)(i + j + l) % 2, how / 2 - 1);
   return good;
 }
 
@@ -572,24 +606,6 @@ static void call_y_on_itself(const dx_kernels *k, int64_t n, const float *x, con
   k->winograd_y(n, x, slice, bias, (const float *const *)p, p);
 }
 
-static void call_z(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
-{
-  float *p[16];
-
-  (void)bias;
-  pointers(16, (float *)x, slice, p);
-  k->winograd_z(n, (const float *const *)p, y, slice);
-}
-
-static void call_gx(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
-{
-  float *p[36];
-
-  (void)bias;
-  pointers(36, y, slice, p);
-  k->winograd_gx(n, x, slice, p);
-}
-
 static void call_u(const dx_kernels *k, int64_t n, const float *x, const float *bias, float *y, int64_t slice)
 {
   (void)bias;
@@ -611,8 +627,60 @@ static void call_gw(const dx_kernels *k, int64_t n, const float *x, const float 
 
 static int same_winograd_v(const dx_kernels *k[2]) { return same_tile(k, 36, 36, call_v); }
 static int same_winograd_y(const dx_kernels *k[2]) { return same_tile(k, 36, 16, call_y) & same_tile(k, 36, 16, call_y_on_itself); }
-static int same_winograd_z(const dx_kernels *k[2]) { return same_tile(k, 16, 36, call_z); }
-static int same_winograd_gx(const dx_kernels *k[2]) { return same_tile(k, 36, 36, call_gx); }
+
+static const int64_t panel_lengths[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 19, 31, 32, 33, 48, 50};
+enum { PANEL_LENGTHS = sizeof panel_lengths / sizeof *panel_lengths };
+
+/* Pixels of a panel of tiles, which lie one after another; pixels of each other tile in the opposite order. */
+static void panel_pointers(int each, float *x, int64_t n, float **p)
+{
+  for (int t = 0; t < DX_PANEL; t++)
+    for (int i = 0; i < each; i++) p[t * each + i] = x + (t * each + (t % 2 ? each - 1 - i : i)) * n;
+}
+
+static int same_winograd_z(const dx_kernels *k[2])
+{
+  float *p[16 * DX_PANEL];
+  int good = 1;
+
+  for (int j = 0; j < 2 * PANEL_LENGTHS; j++) {
+    const place w = (place)(j % 2);
+    const int64_t n = panel_lengths[j / 2], slice = n * DX_PANEL + j % 3 * 8;
+    const int64_t nx = 16 * DX_PANEL * n, ny = 35 * slice + n * DX_PANEL;
+
+    fill(in[0], w, nx, 0);
+    panel_pointers(16, at(in[0], w, nx), n, p);
+    for (int s = 0; s < 2; s++) {
+      fill(out[s][0], w, ny, 7000);
+      k[s]->winograd_z(n, (const float *const *)p, at(out[s][0], w, ny), slice);
+    }
+    good &= same(out[0][0], out[1][0], w, ny);
+  }
+  return good;
+}
+
+static int same_winograd_gx(const dx_kernels *k[2])
+{
+  float *p[36 * DX_PANEL];
+  int good = 1;
+
+  for (int j = 0; j < 2 * PANEL_LENGTHS; j++) {
+    const place w = (place)(j % 2);
+    const int64_t n = panel_lengths[j / 2], row = DX_PANEL + j % 3 * 8, slice = n * row + j % 5;
+    const int64_t nx = 35 * slice + (n - 1) * row + DX_PANEL, ny = 36 * DX_PANEL * n;
+
+    fill(in[0], w, nx, 0);
+    for (int s = 0; s < 2; s++) {
+      fill(out[s][0], w, ny, 7000);
+      panel_pointers(36, at(out[s][0], w, ny), n, p);
+      p[40] = p[3]; /* a pixel of two tiles */
+      k[s]->winograd_gx(n, at(in[0], w, nx), row, slice, p);
+    }
+    good &= same(out[0][0], out[1][0], w, ny);
+  }
+  return good;
+}
+
 static int same_winograd_u(const dx_kernels *k[2]) { return same_tile(k, 9, 36, call_u) & same_tile(k, 9, 36, call_u_rows); }
 static int same_winograd_gw(const dx_kernels *k[2]) { return same_tile(k, 36, 9, call_gw); }
 
@@ -643,11 +711,11 @@ static void compare_sets(void)
 
 /* ---- the set whose products have bits of their own -------------------------------------- */
 
-/* An element has the same bits in gemm, in gemm_packed, with A transposed, in its row alone, in five columns alone. */
+/* An element has the same bits in gemm, in gemm_packed, with A packed, transposed, in its row alone, in five columns alone. */
 typedef struct { int64_t m, n, k; dx_gemm_mode mode; } product;
 
 enum { MOST = 130 * 130, DEEPEST = 130 * 700 };
-static float pa[DEEPEST], pa_turned[DEEPEST], pb[DEEPEST], pb_panels[DEEPEST];
+static float pa[DEEPEST], pa_turned[DEEPEST], pa_panels[2 * DEEPEST], pb[DEEPEST], pb_panels[2 * DEEPEST];
 
 static float uniforms[4096]; /* in (-1, 1) */
 
@@ -664,16 +732,16 @@ static void fill_uniforms(void)
 
 static float uniform(int64_t i) { return uniforms[i * 2654435761 % 4093]; }
 
+/* Of element i, j of a packed matrix of so many rows. */
+static int64_t place_in_panels(int64_t rows, int64_t i, int64_t j) { return (j / DX_PANEL * rows + i) * DX_PANEL + j % DX_PANEL; }
+
 static void set_product(const product *p)
 {
   for (int64_t i = 0; i < p->m; i++)
-    for (int64_t l = 0; l < p->k; l++) pa[i * p->k + l] = pa_turned[l * p->m + i] = uniform(i * p->k + l);
+    for (int64_t l = 0; l < p->k; l++)
+      pa[i * p->k + l] = pa_turned[l * p->m + i] = pa_panels[place_in_panels(p->m, i, l)] = uniform(i * p->k + l);
   for (int64_t l = 0; l < p->k; l++)
-    for (int64_t j = 0; j < p->n; j++) {
-      const int64_t first = j / DX_PANEL * DX_PANEL, width = p->n - first < DX_PANEL ? p->n - first : DX_PANEL;
-
-      pb[l * p->n + j] = pb_panels[first * p->k + l * width + j - first] = uniform(l * p->n + j + 1999);
-    }
+    for (int64_t j = 0; j < p->n; j++) pb[l * p->n + j] = pb_panels[place_in_panels(p->k, l, j)] = uniform(l * p->n + j + 1999);
 }
 
 static const float *bias_of(const product *p) { return p->mode >= DX_GEMM_BIAS ? numbers + 77 : NULL; }
@@ -698,6 +766,12 @@ static int same_anywhere(const dx_kernels *k, const product *p)
   memcpy(other, numbers, bytes);
   k->gemm_packed(p->m, p->n, p->k, pa, p->k, pb_panels, other, p->n, bias_of(p), p->mode);
   good &= !memcmp(whole, other, bytes);
+  for (int packed = 0; packed < 2 && p->mode <= DX_GEMM_ADD; packed++) {
+    memcpy(other, numbers, bytes);
+    k->gemm_packed_a(p->m, p->n, p->k, pa_panels, p->m * DX_PANEL, packed ? pb_panels : pb, packed ? 0 : p->n, other, p->n,
+                     p->mode);
+    good &= !memcmp(whole, other, bytes);
+  }
   memcpy(other, numbers, bytes);
   k->gemm(p->m, p->n, p->k, pa_turned, 1, p->m, pb, p->n, other, p->n, bias_of(p), p->mode);
   good &= !memcmp(whole, other, bytes);
@@ -804,7 +878,7 @@ static int whole_numbers(const dx_kernels *k[2])
 
   memcpy(saved, numbers, sizeof saved);
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) numbers[i] = (float)((int)(i * 37 % 41) - 20);
-  good = same_gemm(k) & same_gemm_packed(k);
+  good = same_gemm(k) & same_gemm_packed(k) & same_gemm_packed_a(k);
   memcpy(numbers, saved, sizeof saved);
   return good;
 }
@@ -885,6 +959,7 @@ static void other_set(void)
   rest = set;
   rest.gemm = ref.gemm;
   rest.gemm_packed = ref.gemm_packed;
+  rest.gemm_packed_a = ref.gemm_packed_a;
   rest.name = "amx but for the products";
   compare_slots(&ref, &rest);
   ok(whole_numbers((const dx_kernels *[2]){&ref, &set}), "%s: products of whole numbers are exact, guards are whole", set.name);

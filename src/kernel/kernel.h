@@ -60,8 +60,8 @@ typedef enum {
 
 /* Products that gemm adds up at a stretch: the rounding of longer sums would grow with their root. */
 enum { DX_GEMM_RUN = 128 };
-/* Columns of a panel of packed weights. B (k,n) stands as panels, the last one narrower: (k,DX_PANEL) (k,DX_PANEL) ...
-   without gaps, k n floats in all. */
+/* Columns of a panel of a packed matrix (k,n), which stands as panels without gaps: (k,DX_PANEL) (k,DX_PANEL) ... The last
+   one is as wide, and what stands beside its columns is not used. */
 enum { DX_PANEL = 16 };
 
 /* Lanes of sums over long vectors: element i goes to lane i mod 16, each lane
@@ -78,6 +78,10 @@ enum { DX_PANEL = 16 };
      than what is in the caches: what stands behind it in memory, too, which the next product may read. */ \
   X(gemm_packed, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t ra, const float *panels, \
                         float *c, int64_t rc, const float *bias, dx_gemm_mode mode))             \
+  /* The same product of packed A, or of some of its rows: panels of A are pa floats apart. B has rows rb floats apart or,  \
+     where rb is 0, is packed. SET and ADD alone. */                                              \
+  X(gemm_packed_a, void, (int64_t m, int64_t n, int64_t k, const float *a, int64_t pa, const float *b, int64_t rb, \
+                          float *c, int64_t rc, dx_gemm_mode mode))                               \
   /* y (n,m) = transpose of x (m,n); rows rx and ry floats apart. */                              \
   X(transpose, void, (int64_t m, int64_t n, const float *x, int64_t rx, float *y, int64_t ry))    \
   /* gx = gy where y > 0, else 0 (y: the output of the ReLU). gx may be gy. */                    \
@@ -132,13 +136,14 @@ enum { DX_PANEL = 16 };
   X(softmax_backward, void, (int64_t m, int64_t n, const float *p, int64_t rp, float *g, int64_t rg))\
   /* Winograd's F(4x4,3x3): the maps of kernel/winograd.h for n channels of one tile. Pointers are  \
      to pixels, row by row, of the 6 x 6 under the tile or of its 4 x 4; slices are `slice` floats \
-     apart. V = B' x B;  y = (A' M A + bias) + base (NULL: none; may be y);  Z = A gy A';          \
-     gx += B gV B', pixel by pixel. */                                                            \
+     apart. V = B' x B;  y = (A' M A + bias) + base (NULL: none; may be y). */                     \
   X(winograd_v, void, (int64_t n, const float *const x[36], float *v, int64_t slice))             \
   X(winograd_y, void, (int64_t n, const float *m, int64_t slice, const float *bias,               \
                        const float *const *base, float *const y[16]))                             \
-  X(winograd_z, void, (int64_t n, const float *const gy[16], float *z, int64_t slice))            \
-  X(winograd_gx, void, (int64_t n, const float *gv, int64_t slice, float *const gx[36]))          \
+  /* Z = A gy A' of DX_PANEL tiles, 16 pointers to each one's pixels: slices are a panel, (n,DX_PANEL). gx += B gV B'  \
+     of so many, 36 pointers each, pixel by pixel, tile after tile; channel c of tile t at gv + c row + t. */ \
+  X(winograd_z, void, (int64_t n, const float *const gy[16 * DX_PANEL], float *z, int64_t slice)) \
+  X(winograd_gx, void, (int64_t n, const float *gv, int64_t row, int64_t slice, float *const gx[36 * DX_PANEL])) \
   /* U = G w G' of rows of n channels: weight (i,j) of a row stands at w + (3 i + j) tap, the next row row_w floats   \
      further, and its U behind that of the row before it.  gw += G' gU G, of one row. */             \
   X(winograd_u, void, (int64_t rows, int64_t n, const float *w, int64_t row_w, int64_t tap, float *u, int64_t slice)) \

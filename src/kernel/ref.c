@@ -7,8 +7,11 @@
 
 enum { LANES = 16 };
 
-static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, const float *b,
-                 int64_t rb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
+enum { P = DX_PANEL };
+
+/* Columns of A and of B are pa and pb floats apart from panel to panel. */
+static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, int64_t pa, const float *b,
+                    int64_t rb, int64_t pb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   for (int64_t i = 0; i < m; i++)
     for (int64_t j = 0; j < n; j++) {
@@ -20,21 +23,29 @@ static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, i
           sum = l == DX_GEMM_RUN ? run : sum + run;
           run = 0;
         }
-        run = __builtin_fmaf(a[i * ras + l * cas], b[l * rb + j], run);
+        run = __builtin_fmaf(a[i * ras + l / P * pa + l % P * cas], b[l * rb + j / P * pb + j % P], run);
       }
       if (k > DX_GEMM_RUN) run += sum;
       *to = mode == DX_GEMM_BIAS_RELU && run < 0 ? 0 : run;
     }
 }
 
+static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, const float *b,
+                 int64_t rb, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
+{
+  product(m, n, k, a, ras, cas, P * cas, b, rb, P, c, rc, bias, mode);
+}
+
 static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t ra, const float *panels, float *c,
                         int64_t rc, const float *bias, dx_gemm_mode mode)
 {
-  for (int64_t j = 0; j < n; j += DX_PANEL) {
-    const int64_t width = n - j < DX_PANEL ? n - j : DX_PANEL;
+  product(m, n, k, a, ra, 1, P, panels, P, P * k, c, rc, bias, mode);
+}
 
-    gemm(m, width, k, a, ra, 1, panels + j * k, width, c + j, rc, bias ? bias + j : NULL, mode);
-  }
+static void gemm_packed_a(int64_t m, int64_t n, int64_t k, const float *a, int64_t pa, const float *b, int64_t rb,
+                          float *c, int64_t rc, dx_gemm_mode mode)
+{
+  product(m, n, k, a, P, 1, pa, b, rb ? rb : P, rb ? P : P * k, c, rc, NULL, mode);
 }
 
 static void transpose(int64_t m, int64_t n, const float *x, int64_t rx, float *y, int64_t ry)
@@ -288,6 +299,11 @@ INLINE vec spread(float x) { return x; }
 INLINE vec mul_add(vec a, vec b, vec c) { return __builtin_fmaf(a, b, c); }
 INLINE vec get(int some, mask m, const float *p) { return (void)some, (void)m, *p; }
 INLINE void put(int some, mask m, float *p, vec x) { (void)some, (void)m, *p = x; }
+INLINE void turn_four(const float *const *row, int64_t step, int64_t j, vec v[4])
+{
+  (void)step;
+  for (int i = 0; i < 4; i++) v[i] = row[0][j + i];
+}
 #include "kernel/winograd.h"
 
 void dx_kernels_ref(dx_kernels *k)

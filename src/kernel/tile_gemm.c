@@ -43,7 +43,8 @@ typedef struct {
   const float *a, *b, *bias;
   float *c;
   int64_t ras, cas, rb, rc;
-  bool packed;
+  int64_t pa;  /* from a panel of A to the next, where that is packed, or 0 */
+  bool packed; /* B is */
   dx_gemm_mode mode;
 } product;
 
@@ -120,24 +121,17 @@ static void copy_b(const float *b, int64_t rb, int64_t deep, mask lanes, float r
    from the cache, after all products before them. */
 INLINE void turn(const float *x, int64_t rx, float *y)
 {
+  const float *row[TILE];
+
   UNROLL
-  for (int j = 0; j < TILE; j += 4, x += 4) {
-    __m512 v[4]; /* four columns of rows i, i + 4, i + 8, i + 12 */
+  for (int i = 0; i < TILE; i++) row[i] = x + i * rx;
+  UNROLL
+  for (int j = 0; j < TILE; j += 4) {
+    vec v[4];
 
+    turn_four(row, 1, j, v);
     UNROLL
-    for (int i = 0; i < 4; i++) {
-      v[i] = _mm512_broadcast_f32x4(_mm_loadu_ps(x + i * rx));
-      UNROLL
-      for (int l = 4; l < TILE; l += 4)
-        v[i] = _mm512_mask_broadcast_f32x4(v[i], (mask)(15 << l), _mm_loadu_ps(x + (i + l) * rx));
-    }
-    const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1])), b = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
-    const __m512d c = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1])), d = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
-
-    store(y + j * STEP, _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
-    store(y + (j + 1) * STEP, _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-    store(y + (j + 2) * STEP, _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)));
-    store(y + (j + 3) * STEP, _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+    for (int i = 0; i < 4; i++) store(y + (j + i) * STEP, v[i]);
   }
 }
 
@@ -159,6 +153,15 @@ static void copy_a(const product *q, const float *a, int64_t rows, int64_t deep,
       for (int64_t d = 0; d < deep; d++) room[r][d] = a[d * q->cas];
 }
 
+/* A square of packed A with zeros beside it. */
+static void copy_panels(const float *a, int64_t pa, int64_t rows, int64_t deep, float room[TILE][STEP])
+{
+  memset(room, 0, TILE * sizeof *room);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t d = 0; d < deep; d += TILE)
+      memcpy(room[r] + d, a + d / TILE * pa + r * TILE, (size_t)less(TILE, deep - d) * sizeof *a);
+}
+
 /* Square n of A, in the order of a: where it stands or, turned or with zeros beside it, in room_a. */
 INLINE source source_a(strip *s, int tiles, int64_t n)
 {
@@ -167,6 +170,13 @@ INLINE source source_a(strip *s, int tiles, int64_t n)
   const int64_t rows = less(TILE, q->m - i), deep = less(STEP, q->k - l);
 
   if (n == s->steps * tiles) return (source){0};
+  if (q->pa) {
+    const float *const a = q->a + l / TILE * q->pa + i * TILE;
+
+    if (rows == TILE && deep == STEP) return (source){a, TILE, q->pa, tiles * TILE * TILE};
+    copy_panels(a, q->pa, rows, deep, s->room_a);
+    return (source){s->room_a[0], STEP, TILE, 0};
+  }
   const float *const a = q->a + i * q->ras + l * q->cas;
   if (q->cas == 1 && rows == TILE && deep == STEP) return (source){a, q->ras, TILE, 0};
   copy_a(q, a, rows, deep, s->room_a);
@@ -178,7 +188,7 @@ INLINE source source_b(strip *s)
 {
   const product *const q = s->q;
   const int64_t j = s->next_j, l = s->l + s->next_step * STEP, columns = less(TILE, q->n - j), deep = less(STEP, q->k - l);
-  const int64_t rb = q->packed ? columns : q->rb;
+  const int64_t rb = q->packed ? TILE : q->rb;
 
   if (j >= q->n) return (source){0};
   const float *const b = q->b + (q->packed ? j * q->k : j) + l * rb;
@@ -370,7 +380,8 @@ static void multiply_floats(const product *q)
   dx_kernels k;
 
   dx_kernels_avx512_gemm(&k);
-  if (q->packed) k.gemm_packed(q->m, q->n, q->k, q->a, q->ras, q->b, q->c, q->rc, q->bias, q->mode);
+  if (q->pa) k.gemm_packed_a(q->m, q->n, q->k, q->a, q->pa, q->b, q->rb, q->c, q->rc, q->mode);
+  else if (q->packed) k.gemm_packed(q->m, q->n, q->k, q->a, q->ras, q->b, q->c, q->rc, q->bias, q->mode);
   else k.gemm(q->m, q->n, q->k, q->a, q->ras, q->cas, q->b, q->rb, q->c, q->rc, q->bias, q->mode);
 }
 
@@ -394,10 +405,20 @@ static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t
   else multiply(&q);
 }
 
+static void gemm_packed_a(int64_t m, int64_t n, int64_t k, const float *a, int64_t pa, const float *b, int64_t rb, float *c,
+                          int64_t rc, dx_gemm_mode mode)
+{
+  const product q = {.m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .pa = pa, .rb = rb, .rc = rc, .packed = !rb, .mode = mode};
+
+  if (k < SMALL) multiply_floats(&q);
+  else multiply(&q);
+}
+
 void dx_kernels_amx(dx_kernels *k)
 {
   dx_kernels_avx512(k);
   k->name = "amx";
   k->gemm = gemm;
   k->gemm_packed = gemm_packed;
+  k->gemm_packed_a = gemm_packed_a;
 }

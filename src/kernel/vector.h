@@ -64,6 +64,19 @@ INLINE void zip(wide low, wide more, void *to)
   _mm512_storeu_si512(to, _mm512_unpacklo_epi64(low, more));
   _mm512_storeu_si512((char *)to + sizeof low, _mm512_unpackhi_epi64(low, more));
 }
+/* Four columns of rows i, i + 4, i + 8, i + 12 */
+INLINE vec four_columns(const float *const *row, int64_t step, int64_t i, int64_t j)
+{
+  vec v = _mm512_broadcast_f32x4(_mm_loadu_ps(row[i * step] + j));
+
+  UNROLL
+  for (int l = 4; l < W; l += 4) v = _mm512_mask_broadcast_f32x4(v, (mask)(15 << l), _mm_loadu_ps(row[(i + l) * step] + j));
+  return v;
+}
+INLINE vec low_pairs(vec a, vec b) { return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))); }
+INLINE vec high_pairs(vec a, vec b) { return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b))); }
+INLINE vec low_floats(vec a, vec b) { return _mm512_unpacklo_ps(a, b); } /* a0 b0 a1 b1 of each 128 bits */
+INLINE vec high_floats(vec a, vec b) { return _mm512_unpackhi_ps(a, b); }
 #elif DX_FLOATS == 8
 enum { W = 8 };
 enum { ROWS = 6, VECS = 2, WIDE_ROWS = ROWS, WIDE = VECS };
@@ -110,6 +123,14 @@ INLINE void zip(wide low, wide more, void *to)
   _mm256_storeu_si256(to, _mm256_unpacklo_epi64(low, more));
   _mm256_storeu_si256((__m256i *)to + 1, _mm256_unpackhi_epi64(low, more));
 }
+INLINE vec four_columns(const float *const *row, int64_t step, int64_t i, int64_t j)
+{
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[i * step] + j)), _mm_loadu_ps(row[(i + 4) * step] + j), 1);
+}
+INLINE vec low_pairs(vec a, vec b) { return _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b))); }
+INLINE vec high_pairs(vec a, vec b) { return _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b))); }
+INLINE vec low_floats(vec a, vec b) { return _mm256_unpacklo_ps(a, b); }
+INLINE vec high_floats(vec a, vec b) { return _mm256_unpackhi_ps(a, b); }
 #else
 #error "no vectors of DX_FLOATS floats"
 #endif
@@ -128,5 +149,20 @@ INLINE void put(int some, mask m, float *p, vec x)
 {
   if (some) store_some(m, p, x);
   else store(p, x);
+}
+
+/* Columns j..j+3 of W rows, which begin where row[0], row[step], row[2 step] ... point. */
+INLINE void turn_four(const float *const *row, int64_t step, int64_t j, vec v[4])
+{
+  vec r[4];
+
+  UNROLL
+  for (int i = 0; i < 4; i++) r[i] = four_columns(row, step, i, j);
+  const vec a = low_floats(r[0], r[1]), b = low_floats(r[2], r[3]), c = high_floats(r[0], r[1]), d = high_floats(r[2], r[3]);
+
+  v[0] = low_pairs(a, b);
+  v[1] = high_pairs(a, b);
+  v[2] = low_pairs(c, d);
+  v[3] = high_pairs(c, d);
 }
 #endif

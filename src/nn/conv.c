@@ -48,11 +48,9 @@ static dx_conv_way way_of(const dx_conv *l)
   return l->out < CHANNELS ? DX_CONV_SHIFTS : DX_CONV_WINOGRAD;
 }
 
-/* Floats of W for one direction, of two. */
-static int64_t half_packed(const dx_conv *l)
-{
-  return l->way == DX_CONV_WINOGRAD ? dx_winograd_packed(l) / 2 : (patch_of(l) * l->out + 15) / 16 * 16;
-}
+/* Floats of W for each direction, where these are two. */
+static int64_t forward_packed(const dx_conv *l) { return dx_panels_size(rows_of_w(l), columns_of_w(l)); }
+static int64_t backward_packed(const dx_conv *l) { return dx_panels_size(columns_of_w(l), rows_of_w(l)); }
 
 dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *name, dx_conv_kind kind,
                        int64_t in, int64_t out)
@@ -64,7 +62,7 @@ dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *na
   dx_param_entry w = {.dims = 4, .dim = {out, size, size, in}, .bound = bound};
   dx_param_entry b = {.dims = 1, .dim = {out}, .bound = bound};
 
-  *packed += 2 * half_packed(l);
+  *packed += l->way == DX_CONV_WINOGRAD ? dx_winograd_packed(l) : forward_packed(l) + backward_packed(l);
   snprintf(w.name, sizeof w.name, "%s.w", name);
   snprintf(b.name, sizeof b.name, "%s.b", name);
   DX_TRY(dx_params_add(p, &w, &l->w));
@@ -72,18 +70,18 @@ dx_error *dx_conv_init(dx_conv *l, dx_params *p, int64_t *packed, const char *na
 }
 
 static const float *forward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed; }
-static const float *backward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed + half_packed(l); }
+static const float *backward_w(const dx_conv *l, const dx_pass *p) { return p->packed + l->packed + forward_packed(l); }
 
 void dx_conv_pack(const dx_conv *l, const dx_pass *p, dx_pass_kind kind, float *packed)
 {
   const int64_t rows = rows_of_w(l), columns = columns_of_w(l);
 
   if (l->way == DX_CONV_WINOGRAD) {
-    dx_winograd_pack(l, p, kind, packed);
+    dx_winograd_pack(l, p, packed);
     return;
   }
   dx_panels_pack_turned(p->kernel, rows, columns, p->w + l->w.at, packed + l->packed);
-  if (kind == DX_PASS_TRAIN) dx_panels_pack(columns, rows, p->w + l->w.at, packed + l->packed + half_packed(l));
+  if (kind == DX_PASS_TRAIN) dx_panels_pack(columns, rows, p->w + l->w.at, packed + l->packed + forward_packed(l));
 }
 
 dx_shape dx_conv_out(const dx_conv *l, dx_shape x)

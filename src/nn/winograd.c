@@ -3,12 +3,15 @@
 
    y is cut into tiles of 4x4 pixels, which need 6x6 pixels of x. Tiles are numbered over the whole
    pass and go through in blocks: the transformed tiles of a block are V[36][tiles][in], and 36
-   products with U[36][in][out] give M[36][tiles][out]. A row of a product has the same bits whatever
-   stands in the other rows (kernel.h, gemm), and each tile's result is written, or added to gx, in
+   products with U[36][in][out] give M[36][tiles][out]. Backward turns pixels, not weights: Z[36][out][tiles] is packed,
+   and U times it is gV[36][in][tiles]; so U, in panels (panels.h), stands once among the packed weights.
+
+   A row of a product, or a column, has the same bits whatever
+   stands in the others (kernel.h, gemm), and each tile's result is written, or added to gx, in
    order of the tiles of its example: so an example's bits do not depend on its slot in the pass.
 
-   U stands twice among the packed weights, once for each direction, in panels (panels.h). Rows of V, M, Z are a few
-   vectors longer than they need be: rows a power of two apart would fight for the same lines of the cache. */
+   Rows of V and M are a few vectors longer than they need be: rows a power of two apart would fight for the same lines
+   of the cache. */
 #include "nn/winograd.h"
 
 #include <stdbool.h>
@@ -21,41 +24,35 @@ enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4, LINE = 
 static int64_t row_of(int64_t channels) { return (channels + 15) / 16 * 16 + 16; }
 /* Floats from one slice of U to the next: an odd number of lines, for the 36 that are written at once would else fight
    for the same lines of the cache. */
-static int64_t slice_of(const dx_conv *l) { return ((l->in * l->out + LINE - 1) / LINE | 1) * LINE; }
+static int64_t slice_of(const dx_conv *l) { return (dx_panels_size(l->out, l->in) / LINE | 1) * LINE; }
 static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t panels_in(int64_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* ---- the weights ---- */
 
-int64_t dx_winograd_packed(const dx_conv *l) { return 2 * SLICES * slice_of(l); }
-
-static float *forward_u(const dx_conv *l, const float *packed) { return (float *)packed + l->packed; }
-static float *backward_u(const dx_conv *l, const float *packed)
-{
-  return (float *)packed + l->packed + dx_winograd_packed(l) / 2;
-}
+int64_t dx_winograd_packed(const dx_conv *l) { return SLICES * slice_of(l); }
 
 /* The packing of a layer, as a job for the crew sees it. */
 typedef struct {
   const dx_conv *l;
   const dx_pass *p;
-  dx_pass_kind kind;
-  float *packed;
+  float *u;
 } packing;
 
-/* U of `outs` output channels x `ins` input channels from (o, c) on, into its place for either direction that passes have:
-   the weights are turned, for there are four times as many numbers in U. */
-static void pack_square(const packing *q, int64_t o, int64_t outs, int64_t c, int64_t ins)
+/* U of a panel of output channels and up to as many input channels from (o, c) on: the weights are turned, for there are
+   four times as many numbers in U. */
+static void pack_square(const packing *q, int64_t o, int64_t c)
 {
   const dx_conv *const l = q->l;
   const dx_kernels *const k = q->p->kernel;
+  const int64_t outs = less(PANEL, l->out - o), ins = less(PANEL, l->in - c);
   const float *const w = q->p->w + l->w.at + o * 9 * l->in + c;
-  float *const to = forward_u(l, q->packed) + o * l->in + c * outs, *const back = backward_u(l, q->packed) + c * l->out + o * ins;
   float turned[PANEL * 9 * PANEL];
 
+  if (outs < PANEL) memset(turned, 0, sizeof turned);
   for (int64_t tap = 0; tap < 9; tap++)
-    k->transpose(outs, ins, w + tap * l->in, 9 * l->in, turned + tap * outs, 9 * outs);
-  k->winograd_u(ins, outs, turned, 9 * outs, outs, to, slice_of(l));
-  if (q->kind == DX_PASS_TRAIN) k->winograd_u(outs, ins, w, 9 * l->in, l->in, back, slice_of(l));
+    k->transpose(outs, ins, w + tap * l->in, 9 * l->in, turned + tap * PANEL, 9 * PANEL);
+  k->winograd_u(ins, PANEL, turned, 9 * PANEL, PANEL, q->u + o * l->in + c * PANEL, slice_of(l));
 }
 
 static void pack_panels(const void *packing_, int64_t from, int64_t to, int member)
@@ -63,15 +60,15 @@ static void pack_panels(const void *packing_, int64_t from, int64_t to, int memb
   const packing *const q = packing_;
 
   (void)member;
-  for (int64_t o = from * PANEL; o < less(to * PANEL, q->l->out); o += PANEL)
-    for (int64_t c = 0; c < q->l->in; c += PANEL) pack_square(q, o, less(PANEL, q->l->out - o), c, less(PANEL, q->l->in - c));
+  for (int64_t i = from; i < to; i++)
+    for (int64_t c = 0; c < q->l->in; c += PANEL) pack_square(q, i * PANEL, c);
 }
 
-void dx_winograd_pack(const dx_conv *l, const dx_pass *p, dx_pass_kind kind, float *packed)
+void dx_winograd_pack(const dx_conv *l, const dx_pass *p, float *packed)
 {
-  const packing q = {l, p, kind, packed};
+  const packing q = {l, p, packed + l->packed};
 
-  dx_crew_do(p->crew, (l->out + PANEL - 1) / PANEL, pack_panels, &q);
+  dx_crew_do(p->crew, panels_in(l->out), pack_panels, &q);
 }
 
 /* ---- tiles ---- */
@@ -113,26 +110,24 @@ static void pixels(const tiling *t, const float *image, int64_t tile, int64_t bo
 
 /* The scratch of a pass. */
 typedef struct {
-  int64_t tiles;             /* in a block */
-  int64_t row_in, row_out;   /* floats of a tile in a slice */
-  int64_t slice_in, slice_out, most;
-  float *v, *m;              /* x or gV; M or Z */
+  int64_t tiles, columns;    /* in a block; of its panels */
+  int64_t row_v, row_m;      /* floats of a tile in a slice */
+  int64_t slice_v, slice_m, slice_z, slice_gv, most;
+  float *v, *m, *z, *gv;
   float *zero, *beside;      /* a pixel of zeros; each member's one that nobody reads */
   float *bias;               /* (B,out): of W and of the example */
-  float *gv, *gu;            /* gu: each member's where it is not whole */
+  float *gu;                 /* each member's where it is not whole */
   bool whole;                /* gU has all channels, else squares of them */
   int64_t outs, ins, slice_gu;
 } scratch;
 
 static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
 {
-  scratch q = {.tiles = less(BLOCK, tiling_of(s).count), .row_in = row_of(l->in), .row_out = row_of(l->out),
-               .most = l->in > l->out ? l->in : l->out};
+  scratch q = {.tiles = less(BLOCK, tiling_of(s).count), .row_v = row_of(l->in), .most = l->in > l->out ? l->in : l->out};
 
-  q.slice_in = q.tiles * q.row_in + 16;
-  q.slice_out = q.tiles * q.row_out + 16;
-  q.v = dx_arena_floats(a, SLICES * q.slice_in);
-  q.m = dx_arena_floats(a, SLICES * q.slice_out);
+  q.columns = panels_in(q.tiles) * PANEL;
+  q.slice_v = q.tiles * q.row_v + LINE;
+  q.v = dx_arena_floats(a, SLICES * q.slice_v);
   q.zero = dx_arena_floats(a, q.most);
   q.beside = dx_arena_floats_each(a, q.most);
   if (q.zero) memset(q.zero, 0, (size_t)q.most * sizeof *q.zero);
@@ -144,6 +139,9 @@ static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
 static void take_forward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
 {
   *q = take(l, s, a);
+  q->row_m = row_of(l->out);
+  q->slice_m = q->tiles * q->row_m + LINE;
+  q->m = dx_arena_floats(a, SLICES * q->slice_m);
   q->bias = dx_arena_floats(a, s.b * l->out);
 }
 
@@ -156,7 +154,10 @@ static void take_backward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
   q->outs = q->whole ? l->out : less(SQUARE, l->out);
   q->ins = q->whole ? l->in : less(SQUARE, l->in);
   q->slice_gu = (q->outs * q->ins + 15) / 16 * 16 + 16;
-  q->gv = dx_arena_floats(a, SLICES * q->slice_in);
+  q->slice_z = q->columns * l->out + LINE;
+  q->z = dx_arena_floats(a, SLICES * q->slice_z);
+  q->slice_gv = q->columns * l->in + LINE;
+  q->gv = dx_arena_floats(a, SLICES * q->slice_gv);
   q->gu = q->whole ? dx_arena_floats(a, SLICES * q->slice_gu) : dx_arena_floats_each(a, SLICES * q->slice_gu);
 }
 
@@ -173,16 +174,12 @@ void dx_winograd_work(const dx_conv *l, dx_shape s, dx_arena *a)
 
 /* ---- passes: block after block, each by jobs for the crew ---- */
 
-/* V, M, Z or gV: 36 slices of a block, tiles `row` floats apart. */
-typedef struct { float *slices; int64_t channels, row, slice; } tile_slices;
-
 /* A block of tiles on its way. */
 typedef struct {
   const dx_conv *l;
   const dx_kernels *kernel;
   const scratch *q;
   const float *u;
-  tile_slices from, to; /* to = from U, slice by slice */
   tiling in, out;
   const float *x, *base, *gy;
   float *y, *gx, *gw;
@@ -200,19 +197,19 @@ static void transform_x(const void *block_, int64_t from, int64_t to, int member
   (void)member;
   for (int64_t i = from; i < to; i++) {
     pixels(&b->in, b->x, b->first + i, 1, b->q->zero, p);
-    b->kernel->winograd_v(b->l->in, p, b->q->v + i * b->q->row_in, b->q->slice_in);
+    b->kernel->winograd_v(b->l->in, p, b->q->v + i * b->q->row_v, b->q->slice_v);
   }
 }
 
-static void multiply(const void *block_, int64_t first, int64_t last, int member)
+static void multiply_v(const void *block_, int64_t first, int64_t last, int member)
 {
   const block *const b = block_;
-  const tile_slices from = b->from, to = b->to;
+  const scratch *const q = b->q;
 
   (void)member;
   for (int64_t i = first; i < last; i++)
-    dx_panels_gemm(b->kernel, b->tiles, to.channels, from.channels, from.slices + i * from.slice, from.row,
-                   b->u + i * slice_of(b->l), to.slices + i * to.slice, to.row, NULL, DX_GEMM_SET);
+    dx_panels_gemm(b->kernel, b->tiles, b->l->out, b->l->in, q->v + i * q->slice_v, q->row_v, b->u + i * slice_of(b->l),
+                   q->m + i * q->slice_m, q->row_m, NULL, DX_GEMM_SET);
 }
 
 static void transform_m(const void *block_, int64_t first, int64_t last, int member)
@@ -224,7 +221,7 @@ static void transform_m(const void *block_, int64_t first, int64_t last, int mem
   for (int64_t i = first; i < last; i++) {
     pixels(&b->out, b->y, b->first + i, 0, beside_of(b, member), to);
     if (b->base) pixels(&b->out, b->base, b->first + i, 0, q->zero, from);
-    b->kernel->winograd_y(b->l->out, q->m + i * q->row_out, q->slice_out, q->bias + example_of(&b->out, b->first + i) * b->l->out,
+    b->kernel->winograd_y(b->l->out, q->m + i * q->row_m, q->slice_m, q->bias + example_of(&b->out, b->first + i) * b->l->out,
                           b->base ? from : NULL, (float *const *)to);
   }
 }
@@ -238,37 +235,52 @@ void dx_winograd_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const f
   take_forward(l, s, p->work, &q);
   for (int64_t i = 0; i < s.b; i++)
     p->kernel->add(l->out, bias, base.example ? base.example + i * l->out : q.zero, q.bias + i * l->out);
-  block b = {.l = l, .kernel = p->kernel, .q = &q, .u = forward_u(l, p->packed), .in = tiling_of(s), .x = x, .base = base.pixels,
-             .out = tiling_of(dx_conv_out(l, s)), .y = y, .from = {q.v, l->in, q.row_in, q.slice_in},
-             .to = {q.m, l->out, q.row_out, q.slice_out}};
+  block b = {.l = l, .kernel = p->kernel, .q = &q, .u = p->packed + l->packed, .in = tiling_of(s), .x = x, .base = base.pixels,
+             .out = tiling_of(dx_conv_out(l, s)), .y = y};
   for (; b.first < b.in.count; b.first += q.tiles) {
     b.tiles = less(q.tiles, b.in.count - b.first);
     dx_crew_do(p->crew, b.tiles, transform_x, &b);
-    dx_crew_do(p->crew, SLICES, multiply, &b);
+    dx_crew_do(p->crew, SLICES, multiply_v, &b);
     dx_crew_do(p->crew, b.tiles, transform_m, &b);
   }
   dx_arena_release(p->work, mark);
 }
 
+/* Pointers to the pixels of a panel of tiles of the block; those of a tile that does not exist are `beside`. */
+static void panel_pixels(const block *b, const tiling *t, const float *image, int64_t panel, int64_t border, const float *beside,
+                         const float **p)
+{
+  const int64_t each = (TILE + 2 * border) * (TILE + 2 * border);
+
+  for (int64_t i = panel * PANEL; i < (panel + 1) * PANEL; i++, p += each)
+    if (i < b->tiles) pixels(t, image, b->first + i, border, beside, p);
+    else for (int64_t j = 0; j < each; j++) p[j] = beside;
+}
+
+/* A panel of tiles and one of channels each. */
 static void transform_gy(const void *block_, int64_t from, int64_t to, int member)
 {
   const block *const b = block_;
-  const float *p[16];
+  const int64_t out = b->l->out, across = panels_in(out);
+  const float *p[16 * PANEL];
 
-  for (int64_t i = from; i < to; i++) {
-    pixels(&b->out, b->gy, b->first + i, 0, b->q->zero, p);
-    b->kernel->winograd_z(b->l->out, p, b->q->m + i * b->q->row_out, b->q->slice_out);
+  (void)member;
+  for (int64_t next; from < to; from = next) {
+    const int64_t panel = from / across, c = from % across * PANEL;
+
+    next = less(to, (panel + 1) * across);
+    panel_pixels(b, &b->out, b->gy + c, panel, 0, b->q->zero, p);
+    b->kernel->winograd_z(less((next - from) * PANEL, out - c), p, b->q->z + (panel * out + c) * PANEL, b->q->slice_z);
   }
-  transform_x(b, from, to, member);
 }
 
-/* gU of slice i for a square of channels: Z_i' V_i. */
+/* gU of slice i for a square of channels: Z_i V_i. */
 static void multiply_z(const block *b, int64_t i, int64_t o, int64_t outs, int64_t c, int64_t ins, float *gu)
 {
   const scratch *const q = b->q;
 
-  b->kernel->gemm(outs, ins, b->tiles, q->m + i * q->slice_out + o, 1, q->row_out, q->v + i * q->slice_in + c, q->row_in,
-                  gu + i * q->slice_gu, ins, NULL, b->sum);
+  b->kernel->gemm_packed_a(outs, ins, b->tiles, q->z + i * q->slice_z + o * PANEL, b->l->out * PANEL, q->v + i * q->slice_v + c,
+                           q->row_v, gu + i * q->slice_gu, ins, b->sum);
 }
 
 static void add_slices(const void *block_, int64_t from, int64_t to, int member)
@@ -321,16 +333,28 @@ static void weight_gradient(block *b, dx_crew *crew)
   if (b->first + b->tiles == b->in.count) dx_crew_do(crew, b->l->out, finish_weights, b);
 }
 
+static void multiply_u(const void *block_, int64_t first, int64_t last, int member)
+{
+  const block *const b = block_;
+  const scratch *const q = b->q;
+
+  (void)member;
+  for (int64_t i = first; i < last; i++)
+    dx_panels_gemm_both(b->kernel, b->l->in, panels_in(b->tiles) * PANEL, b->l->out, b->u + i * slice_of(b->l),
+                        q->z + i * q->slice_z, q->gv + i * q->slice_gv, q->columns);
+}
+
 /* Tiles overlap, so each member has channels of its own: LINEs of them. */
 static void transform_gv(const void *block_, int64_t from, int64_t to, int member)
 {
   const block *const b = block_;
   const int64_t c = from * LINE, n = less(to * LINE, b->l->in) - c;
-  const float *p[36];
+  const scratch *const q = b->q;
+  const float *p[36 * PANEL];
 
-  for (int64_t i = 0; i < b->tiles; i++) {
-    pixels(&b->in, b->gx + c, b->first + i, 1, beside_of(b, member), p);
-    b->kernel->winograd_gx(n, b->q->gv + i * b->q->row_in + c, b->q->slice_in, (float *const *)p);
+  for (int64_t i = 0; i < panels_in(b->tiles); i++) {
+    panel_pixels(b, &b->in, b->gx + c, i, 1, beside_of(b, member), p);
+    b->kernel->winograd_gx(n, q->gv + c * q->columns + i * PANEL, q->columns, q->slice_gv, (float *const *)p);
   }
 }
 
@@ -350,16 +374,16 @@ void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const 
   scratch q;
 
   take_backward(l, s, p->work, &q);
-  block b = {.l = l, .kernel = p->kernel, .q = &q, .u = backward_u(l, p->packed), .in = tiling_of(s), .x = x,
-             .out = tiling_of(dx_conv_out(l, s)), .gy = gy, .gx = gx, .gw = p->gw + l->w.at,
-             .from = {q.m, l->out, q.row_out, q.slice_out}, .to = {q.gv, l->in, q.row_in, q.slice_in}};
+  block b = {.l = l, .kernel = p->kernel, .q = &q, .u = p->packed + l->packed, .in = tiling_of(s), .x = x,
+             .out = tiling_of(dx_conv_out(l, s)), .gy = gy, .gx = gx, .gw = p->gw + l->w.at};
   if (gx) dx_crew_do(p->crew, s.b * s.h, clear, &b);
   for (; b.first < b.in.count; b.first += q.tiles) {
     b.tiles = less(q.tiles, b.in.count - b.first);
-    dx_crew_do(p->crew, b.tiles, transform_gy, &b);
+    dx_crew_do(p->crew, b.tiles, transform_x, &b);
+    dx_crew_do(p->crew, panels_in(b.tiles) * panels_in(l->out), transform_gy, &b);
     weight_gradient(&b, p->crew);
     if (!gx) continue;
-    dx_crew_do(p->crew, SLICES, multiply, &b);
+    dx_crew_do(p->crew, SLICES, multiply_u, &b);
     dx_crew_do(p->crew, (l->in + LINE - 1) / LINE, transform_gv, &b);
   }
   dx_arena_release(p->work, mark);

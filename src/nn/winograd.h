@@ -7,7 +7,7 @@
 
 /* Floats of the transformed weights, and their making. */
 int64_t dx_winograd_packed(const dx_conv *l);
-void dx_winograd_pack(const dx_conv *l, const dx_pass *p, dx_pass_kind kind, float *packed);
+void dx_winograd_pack(const dx_conv *l, const dx_pass *p, float *packed);
 
 void dx_winograd_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const float *x, dx_conv_base base, float *y);
 /* The gradients of x and W; that of the bias is conv.c's. */

@@ -9,13 +9,13 @@
 #include <string.h>
 
 /* Odd sizes, so that every loop has a tail; PACKED columns are a wide strip and more. */
-enum { M = 19, N = 37, K = 53, PACKED = 85, DEEP = 24, LONG = 1003, INPUT = 2048 };
+enum { M = 19, N = 37, K = 53, PACKED = 85, DEEP = 21, LONG = 1003, FEW = 21, INPUT = 36 * FEW * 16 };
 
 /* What every slot makes of the same input. Zeroed first: the bytes are compared. */
 typedef struct {
-  float gemm[4][M * N], packed[M * PACKED], transpose[N * M], relu[LONG], rows[N], add[LONG], mix[LONG], u8[LONG],
-      adam[4][LONG], normals[3 * N], dropout[3 * N], silu[2][LONG], norm[3][M * N], softmax[2][M * N],
-      wino_v[36 * N], wino_y[16 * N], wino_z[36 * N], wino_gx[36 * N], wino_u[36 * N], wino_gw[9 * N];
+  float gemm[4][M * N], packed[M * PACKED], packed_a[2][M * PACKED], transpose[N * M], relu[LONG], rows[N], add[LONG],
+      mix[LONG], u8[LONG], adam[4][LONG], normals[3 * N], dropout[3 * N], silu[2][LONG], norm[3][M * N], softmax[2][M * N],
+      wino_v[36 * N], wino_y[16 * N], wino_z[36 * FEW * DX_PANEL], wino_gx[36 * FEW * DX_PANEL], wino_u[36 * N], wino_gw[9 * N];
   double squares, difference, sums[4][N];
 } results;
 
@@ -38,7 +38,7 @@ enum {
   DX_KERNELS(X)
 #undef X
 };
-_Static_assert(SLOTS == 27, "a new kernel slot: call it in exercise(), then count it here");
+_Static_assert(SLOTS == 28, "a new kernel slot: call it in exercise(), then count it here");
 
 static void exercise_norm(const dx_kernels *k, const float *a, const float *b, const float *c, const dx_drop *drop, results *r)
 {
@@ -57,21 +57,22 @@ static void exercise_norm(const dx_kernels *k, const float *a, const float *b, c
   k->softmax_backward(M, N, r->softmax[0], N, r->softmax[1], N);
 }
 
-/* One tile of N channels; its 36 slices in and out. */
+/* One tile of N channels, its 36 slices in and out; a panel of tiles of FEW. */
 static void exercise_winograd(const dx_kernels *k, const float *a, results *r)
 {
-  const float *from[36];
-  float *y[16], *gx[36];
+  const float *from[36], *gy[16 * DX_PANEL];
+  float *y[16], *gx[36 * DX_PANEL];
 
   for (int i = 0; i < 36; i++) from[i] = a + i * N;
   for (int i = 0; i < 16; i++) y[i] = r->wino_y + i * N;
-  for (int i = 0; i < 36; i++) gx[i] = r->wino_gx + i * N;
-  fill(13, 36 * N, r->wino_gx);
+  for (int i = 0; i < 16 * DX_PANEL; i++) gy[i] = a + i * FEW;
+  for (int i = 0; i < 36 * DX_PANEL; i++) gx[i] = r->wino_gx + i * FEW;
+  fill(13, 36 * FEW * DX_PANEL, r->wino_gx);
   fill(14, 9 * N, r->wino_gw);
   k->winograd_v(N, from, r->wino_v, N);
   k->winograd_y(N, a, N, a + N, from, y);
-  k->winograd_z(N, from, r->wino_z, N);
-  k->winograd_gx(N, a, N, gx);
+  k->winograd_z(FEW, gy, r->wino_z, FEW * DX_PANEL);
+  k->winograd_gx(FEW, a, DX_PANEL, FEW * DX_PANEL, gx);
   k->winograd_u(1, N, a, 0, N, r->wino_u, N);
   k->winograd_gw(N, a, N, r->wino_gw, N);
 }
@@ -97,6 +98,8 @@ static void exercise(const dx_kernels *k, results *r)
     k->gemm(M, N, K, a, i % 2 ? 1 : K, i % 2 ? M : 1, b, N, r->gemm[i], N, c, mode[i]);
   }
   k->gemm_packed(M, PACKED, DEEP, a, DEEP, b, r->packed, PACKED, c, DX_GEMM_BIAS);
+  k->gemm_packed_a(M, PACKED, DEEP, a, M * DX_PANEL, b, PACKED, r->packed_a[0], PACKED, DX_GEMM_SET);
+  k->gemm_packed_a(M, PACKED, DEEP, a, M * DX_PANEL, b, 0, r->packed_a[1], PACKED, DX_GEMM_SET);
   for (int i = 0; i < LONG; i++) r->adam[2][i] = fabsf(r->adam[2][i]); /* the second moment */
   k->transpose(M, N, a, N, r->transpose, M);
   k->relu_backward(LONG, a, c, r->relu);
@@ -131,6 +134,7 @@ static void forgive_products(const dx_kernels *k, const results *plain, results 
   if (!other || strcmp(other, k->name)) return;
   memcpy(r->gemm, plain->gemm, sizeof r->gemm);
   memcpy(r->packed, plain->packed, sizeof r->packed);
+  memcpy(r->packed_a, plain->packed_a, sizeof r->packed_a);
 }
 
 /* Every set of the same bits that this processor can run, and the one that this rank works with. */
