@@ -49,16 +49,21 @@ struct dx_reduce {
   void *requests, *spread_requests;
   int64_t *first_leaf;           /* (size + 1) */
   int64_t *count, *offset;       /* (size) every rank's slice */
+  int *place, *ranks;            /* (size) of each rank on its node; of the node that a rank leads */
 };
 
 void dx_reduce_slice(const dx_reduce *r, int rank, int64_t *at, int64_t *n)
 {
-  const int64_t blocks = dx_blocks(r->floats);
-  const int64_t first = dx_share_first(blocks, r->size, rank) * DX_BLOCK;
-  const int64_t last = dx_share_first(blocks, r->size, rank + 1) * DX_BLOCK;
+  *at = r->offset[rank];
+  *n = r->count[rank];
+}
 
-  *at = first < r->floats ? first : r->floats;
-  *n = (last < r->floats ? last : r->floats) - *at;
+/* Where a rank's slice begins: with a block. */
+static int64_t slice_first(const dx_reduce *r, int rank)
+{
+  const int64_t first = dx_share_first(dx_blocks(r->floats), r->size, rank) * DX_BLOCK;
+
+  return first < r->floats ? first : r->floats;
 }
 
 void dx_reduce_range(const dx_reduce *r, int of, int64_t *first, int64_t *last)
@@ -212,33 +217,25 @@ out:
   return rest < 0 ? no_memory(r) : NULL;
 }
 
-/* A rank's place on this node; -1: it is on another. */
-static int node_place(const dx_reduce *r, int rank)
-{
-  int place = 0;
-
-  if (dx_comm_leader(r->comm, rank) != dx_comm_leader(r->comm, r->rank)) return -1;
-  for (int i = 0; i < rank; i++) place += dx_comm_leader(r->comm, i) == dx_comm_leader(r->comm, r->rank);
-  return place;
-}
-
 /* A rank whose subtrees I read where they stand. */
-static bool in_reach(const dx_reduce *r, int rank) { return rank == r->rank || (r->area && node_place(r, rank) >= 0); }
+static bool in_reach(const dx_reduce *r, int rank)
+{
+  return rank == r->rank || (r->area && dx_comm_leader(r->comm, rank) == dx_comm_leader(r->comm, r->rank));
+}
 
 /* Subtree i of such a rank. */
 static float *piece_of(const dx_reduce *r, int rank, int i)
 {
   if (rank == r->rank) return r->vector[r->mine.piece[i]];
-  const int place = node_place(r, rank);
-  return vectors_of(r, place) + r->node[place].piece[i] * row(r);
+  return vectors_of(r, r->place[rank]) + r->node[r->place[rank]].piece[i] * row(r);
 }
 
 static dx_error *plan_messages(dx_reduce *r)
 {
-  int64_t at, n, theirs = 0;
+  const int64_t at = r->offset[r->rank], n = r->count[r->rank];
+  int64_t theirs = 0;
 
   assert(r->mine.pieces == r->first_piece[r->rank + 1] - r->first_piece[r->rank]);
-  dx_reduce_slice(r, r->rank, &at, &n);
   for (int rank = 0; rank < r->size; rank++)
     if (!in_reach(r, rank)) theirs += r->first_piece[rank + 1] - r->first_piece[rank];
   r->all = calloc((size_t)r->alls, sizeof *r->all);
@@ -271,26 +268,22 @@ static dx_error *plan_messages(dx_reduce *r)
 /* Who sends slices of a node's vector to whom: a slice comes to one rank of each other node, in turn. */
 static dx_error *plan_spread(dx_reduce *r)
 {
-  int *const place = calloc((size_t)r->size, sizeof *place), *const node_size = calloc((size_t)r->size, sizeof *node_size);
   const int here = dx_comm_leader(r->comm, r->rank);
 
   r->spread_to = calloc((size_t)r->size, sizeof *r->spread_to);
   r->spread_from = calloc((size_t)r->size, sizeof *r->spread_from);
   r->spread_requests = calloc(2 * (size_t)r->size, dx_comm_request_size());
-  const bool room = place && node_size && r->spread_to && r->spread_from && r->spread_requests;
-  for (int i = 0; i < r->size && room; i++) place[i] = node_size[dx_comm_leader(r->comm, i)]++; /* node_size: by leader */
-  for (int i = 0; i < r->size && room; i++) {
+  if (!r->spread_to || !r->spread_from || !r->spread_requests) return no_memory(r);
+  for (int i = 0; i < r->size; i++) {
     const int there = dx_comm_leader(r->comm, i);
 
     if (there == here) continue;
-    if (r->rank % node_size[there] == place[i] && r->count[r->rank])
+    if (r->rank % r->ranks[there] == r->place[i] && r->count[r->rank])
       r->spread_to[r->spreads_to++] = (dx_slice){.count = r->count[r->rank], .rank = i};
-    if (i % node_size[here] == place[r->rank] && r->count[i])
+    if (i % r->ranks[here] == r->place[r->rank] && r->count[i])
       r->spread_from[r->spreads_from++] = (dx_slice){.count = r->count[i], .rank = i};
   }
-  free(place);
-  free(node_size);
-  return room ? NULL : no_memory(r);
+  return NULL;
 }
 
 static dx_error *plan_ours(dx_reduce *r, const int64_t *first_leaf)
@@ -301,9 +294,15 @@ static dx_error *plan_ours(dx_reduce *r, const int64_t *first_leaf)
   r->count = malloc(ranks * sizeof *r->count);
   r->offset = malloc(ranks * sizeof *r->offset);
   r->node = calloc((size_t)dx_comm_node_size(r->comm), sizeof *r->node);
-  if (!r->first_leaf || !r->count || !r->offset || !r->node) return no_memory(r);
+  r->place = malloc(ranks * sizeof *r->place);
+  r->ranks = calloc(ranks, sizeof *r->ranks);
+  if (!r->first_leaf || !r->count || !r->offset || !r->node || !r->place || !r->ranks) return no_memory(r);
   memcpy(r->first_leaf, first_leaf, (ranks + 1) * sizeof *r->first_leaf);
-  for (int i = 0; i < r->size; i++) dx_reduce_slice(r, i, &r->offset[i], &r->count[i]);
+  for (int i = 0; i < r->size; i++) {
+    r->offset[i] = slice_first(r, i);
+    r->count[i] = slice_first(r, i + 1) - r->offset[i];
+    r->place[i] = r->ranks[dx_comm_leader(r->comm, i)]++;
+  }
   return plan_folders(r);
 }
 
@@ -359,6 +358,8 @@ void dx_reduce_destroy(dx_reduce *r)
   free(r->first_leaf);
   free(r->count);
   free(r->offset);
+  free(r->place);
+  free(r->ranks);
   free(r);
 }
 
