@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #ifdef DX_X86
 #include <immintrin.h>
+void emulated_amx(dx_kernels *k); /* emulated_tiles.c */
 #endif
 
 /* An array between two pages that may not be touched: reading or writing beside it ends the
@@ -942,32 +943,55 @@ static void scattered(const dx_kernels *k)
 }
 
 /* Its other slots give the bits of ref. */
-static void other_set(void)
+static void judge_other_set(const dx_kernels *set)
 {
-  const char *const name = dx_kernels_other();
-  dx_kernels ref, set, rest;
+  dx_kernels ref, rest = *set;
 
   dx_kernels_ref(&ref);
-  if (!name) {
-    ok(1, "no set of other bits here # SKIP");
-    return;
-  }
   fill_uniforms();
-  dx_error *e = dx_kernels_select(name, &set);
-  ok(!e && !strcmp(set.name, name), "the set %s is there", name);
-  if (e) return;
-  rest = set;
   rest.gemm = ref.gemm;
   rest.gemm_packed = ref.gemm_packed;
   rest.gemm_packed_a = ref.gemm_packed_a;
   rest.name = "amx but for the products";
   compare_slots(&ref, &rest);
-  ok(whole_numbers((const dx_kernels *[2]){&ref, &set}), "%s: products of whole numbers are exact, guards are whole", set.name);
-  products_anywhere(&set);
-  accurate_products(&set, &ref);
-  what_is_not_finite(&set);
+  ok(whole_numbers((const dx_kernels *[2]){&ref, set}), "%s: products of whole numbers are exact, guards are whole", set->name);
+  products_anywhere(set);
+  accurate_products(set, &ref);
+  what_is_not_finite(set);
+  scattered(set);
+}
+
+/* amx on emulated tiles, where the processor has none. */
+static void emulated_set(void)
+{
+#ifdef DX_X86
+  const char *names[3];
+  const int n = dx_kernels_available(names);
+  dx_kernels set;
+
+  if (!strcmp(names[n - 1], "avx512")) {
+    emulated_amx(&set);
+    judge_other_set(&set);
+    return;
+  }
+#endif
+  ok(1, "no set of other bits here, nor AVX-512 to emulate it # SKIP");
+}
+
+static void other_set(void)
+{
+  const char *const name = dx_kernels_other();
+  dx_kernels set;
+
+  if (!name) {
+    emulated_set();
+    return;
+  }
+  dx_error *e = dx_kernels_select(name, &set);
+  ok(!e && !strcmp(set.name, name), "the set %s is there", name);
+  if (e) return;
+  judge_other_set(&set);
   tiles_of_others(&set);
-  scattered(&set);
 }
 
 /* ---- each set against the formula in double ------------------------------------------- */
