@@ -286,8 +286,10 @@ judge $? "a set without a test split"
 # --- where ranks and threads run ----------------------------------------------------------------
 says "more threads than cores" "$(($(nproc) + 1)) threads share $(nproc) core" "give run.threads or start fewer ranks" -- "$exp/smoke.yaml" output=many train.steps=0 \
   evaluate.every=never sample.every=never run.threads=$(($(nproc) + 1))
+test "$(grep -c 'threads share' many/log.txt)" = 1
+judge $? "and the run's log, which did not exist yet, has it"
 ranks 3 "$exp/smoke.yaml" output=idle train.batch=8 train.grain=4 train.steps=1 evaluate.every=never sample.every=never run.threads=1 >said 2>&1 &&
-  words "3 workers but only 2 grains: 1 workers will be idle"
+  words "3 workers but only 2 grains: 1 worker will be idle"
 judge $? "more workers than grains"
 if test "$(nproc)" -gt 1 && taskset -c "$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')" true 2>/dev/null; then
   one=$(taskset -cp $$ | sed 's/.*: *\([0-9]*\).*/\1/')

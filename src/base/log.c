@@ -10,6 +10,28 @@ static const double progress_seconds = 0.1;
 
 static const char *const prefix[] = {"diffx: error: ", "diffx: warning: ", "", "debug: "};
 
+/* A line for the file that is still to come. */
+static void keep(dx_logger *log, dx_log_level level, const char *fmt, va_list ap)
+{
+  const size_t room = sizeof log->early - log->early_used;
+  char *const at = log->early + log->early_used;
+  char text[1024];
+
+  vsnprintf(text, sizeof text, fmt, ap);
+  const int n = snprintf(at, room, "%s%s\n", prefix[level], text);
+  if (n > 0 && (size_t)n < room) log->early_used += (size_t)n;
+  else *at = 0;
+}
+
+void dx_log_into(dx_logger *log, FILE *file)
+{
+  log->file = file;
+  if (!file) return;
+  fwrite(log->early, 1, log->early_used, file);
+  fflush(file);
+  log->early_used = 0;
+}
+
 void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)
 {
   FILE *to[2] = {log->screen, log->file};
@@ -18,6 +40,11 @@ void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)
   if (level > log->level) return;
   if (log->line_open && log->screen) fputs("\r\033[K", log->screen);
   log->line_open = false;
+  if (!log->file) {
+    va_start(ap, fmt);
+    keep(log, level, fmt, ap);
+    va_end(ap);
+  }
   for (int i = 0; i < 2; i++) {
     if (!to[i]) continue;
     fputs(prefix[level], to[i]);

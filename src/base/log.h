@@ -12,6 +12,8 @@ typedef struct {
   dx_log_level level; /* messages above are dropped; ranks other than 0 are set to DX_LOG_WARN */
   FILE *screen;       /* stderr; NULL for silence */
   FILE *file;         /* log.txt of the run on rank 0, or NULL */
+  char early[4096];   /* lines of before there was a file, as many as have room */
+  size_t early_used;
   bool terminal;      /* screen is a terminal: a live progress line may be drawn */
   bool line_open;     /* a progress line stands on the screen */
   double drawn;       /* when, by dx_clock */
@@ -20,6 +22,8 @@ typedef struct {
 /* One line: lower case, values apart by a blank. Local. */
 void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* A file for what is said from here on, and first for what was said before; NULL: none. Local. */
+void dx_log_into(dx_logger *log, FILE *file);
 /* Draw over the last progress line, ten times a second at most; does nothing unless on a terminal. Local. */
 void dx_log_progress(dx_logger *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #endif

@@ -86,8 +86,9 @@ void dx_run_warn_idle(const dx_problem *p, int64_t workers)
   const int64_t grains = c->batch / c->grain, busy = busy_workers(p, workers, grains);
 
   if (workers > busy && c->steps > 0)
-    dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grains: %lld workers will be idle",
-               (long long)workers, (long long)grains, (long long)(workers - busy));
+    dx_log_say(p->team->log, DX_LOG_WARN, "%lld workers but only %lld grain%s: %lld worker%s will be idle",
+               (long long)workers, (long long)grains, grains == 1 ? "" : "s", (long long)(workers - busy),
+               workers - busy == 1 ? "" : "s");
 }
 
 /* The hours of what a run does, by the time of one forward pass; a step's backward pass counts as two of them. */

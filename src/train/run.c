@@ -99,7 +99,7 @@ static dx_error *take_folder(run *r)
   snprintf(path, sizeof path, "%s/log.txt", r->spec->output);
   r->log_file = fopen(path, "a");
   if (!r->log_file) return DX_FAIL(IO, "%s cannot be written", path);
-  r->team->log->file = r->log_file;
+  dx_log_into(r->team->log, r->log_file);
   return NULL;
 }
 
@@ -551,7 +551,7 @@ static void end(run *r)
   dx_problem_destroy(r->problem);
   free(r->weights);
   dx_lock_release(r->lock);
-  r->team->log->file = NULL;
+  dx_log_into(r->team->log, NULL);
   if (r->log_file) fclose(r->log_file);
 }
 
