@@ -137,6 +137,9 @@ assert ten['x'].shape == (10, 1, 1, 2) and all['x'].shape == (50, 1, 1, 2), (ten
 assert (ten['x'][:] == all['x'][:10]).all() and np.isfinite(all['x'][:]).all()
 assert list(all['trajectory_t'][:]) == [50, 13, 0] and (all['trajectory'][-1] == all['x'][:]).all(), all['trajectory_t'][:]
 assert ten.attrs['step'] == 60 and h5py.File('forty.h5').attrs['step'] == 40
+run, by_ddim = h5py.File('run/checkpoints/step-00000060.h5'), h5py.File('ddim.h5')
+assert all.attrs['experiment'] == run.attrs['experiment'] and all.attrs['kernels'] == run.attrs['kernels']
+assert 'sampler: ddim' in by_ddim.attrs['experiment'] and all.attrs['version'] and all.attrs['commit']
 P
 
 # --- evaluate ----------------------------------------------------------------------------------

@@ -36,16 +36,20 @@ static float float_of(uint16_t bf16)
 /* Row r of b holds two rows of the product's B: pairs, one of either for each column. */
 static void multiply_tiles(tile *c, const tile *a, const tile *b)
 {
-  for (int i = 0; i < 16; i++)
-    for (int j = 0; j < 16; j++) {
-      float even = 0, odd = 0;
+  float of_b[2 * ROWS_OF_TILE][16];
 
-      for (int r = 0; r < 16; r++) {
-        even = __builtin_fmaf(float_of(a->part[i][2 * r]), float_of(b->part[r][2 * j]), even);
-        odd = __builtin_fmaf(float_of(a->part[i][2 * r + 1]), float_of(b->part[r][2 * j + 1]), odd);
-      }
-      c->sum[i][j] += even + odd;
+  for (int r = 0; r < 2 * ROWS_OF_TILE; r++)
+    for (int j = 0; j < 16; j++) of_b[r][j] = float_of(b->part[r / 2][2 * j + r % 2]);
+  for (int i = 0; i < ROWS_OF_TILE; i++) {
+    float sum[2][16] = {{0}};
+
+    for (int r = 0; r < 2 * ROWS_OF_TILE; r++) {
+      const float of_a = float_of(a->part[i][r]);
+#pragma omp simd
+      for (int j = 0; j < 16; j++) sum[r % 2][j] = __builtin_fmaf(of_a, of_b[r][j], sum[r % 2][j]);
     }
+    for (int j = 0; j < 16; j++) c->sum[i][j] += sum[0][j] + sum[1][j];
+  }
 }
 
 #undef _tile_loadd

@@ -168,15 +168,15 @@ static int packed_a_case(const dx_kernels *k[2], place where, int64_t m, int64_t
 
 static int same_gemm_packed_a(const dx_kernels *k[2])
 {
-  static const int64_t ms[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 16, 21, 31, 70}, ds[] = {0, 1, 5, 16, 17, 49, 128, 129, 300};
-  static const int64_t ns[] = {0, 1, 7, 8, 9, 15, 16, 17, 25, 31, 32, 48, 55, 64, 71, 80, 112, 129};
+  static const int64_t ms[] = {0, 1, 2, 3, 6, 7, 12, 14, 21, 31}, ds[] = {0, 1, 16, 17, 49, 300};
+  static const int64_t ns[] = {0, 1, 8, 9, 16, 25, 32, 55, 64, 80, 112};
   int good = 1;
 
   for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
     for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
       for (size_t l = 0; l < sizeof ds / sizeof *ds; l++)
-        for (int how = 0; how < 6; how++)
-          good &= packed_a_case(k, (place)(how % 2), ms[i], ns[j], ds[l], (int)(i + j + l) % 2, how / 2 - 1);
+        for (int gap = -1; gap <= 1; gap++)
+          good &= packed_a_case(k, (place)((i + j) % 2), ms[i], ns[j], ds[l], (int)(i + j + l) % 2, gap);
   return good;
 }
 

@@ -9,6 +9,7 @@
 #include "base/math.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/version.h"
 #include "io/h5.h"
 #include "io/picture.h"
 #include "train/estimate.h"
@@ -303,6 +304,15 @@ static dx_error *write_labels(dx_h5 *f, const drawing *d)
   return err;
 }
 
+/* What it takes to draw the same again, but for the checkpoint of that step. */
+static dx_error *write_provenance(dx_h5 *f, const dx_problem *p)
+{
+  DX_TRY(dx_h5_set_text(f, "/", "version", dx_version()));
+  DX_TRY(dx_h5_set_text(f, "/", "commit", dx_commit()));
+  DX_TRY(dx_h5_set_text(f, "/", "kernels", p->team->kernels));
+  return dx_h5_set_text(f, "/", "experiment", p->spec->settings);
+}
+
 /* Rank 0.  Local */
 static dx_error *write_file(const drawing *d, const char *path, int64_t step, int ema, const float *x,
                             const float *shots, const float *reference, int64_t references)
@@ -323,6 +333,7 @@ static dx_error *write_file(const drawing *d, const char *path, int64_t step, in
     DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "weights", dx_weights_name(&p->spec->train, ema, weights)));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "modality", p->info->modality));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "name", p->spec->name));
+  DX_TRY_GOTO(err, out, write_provenance(f, p));
   DX_TRY_GOTO(err, out, write_units(f, p->info));
   DX_TRY_GOTO(err, out, write_block(f, "/x", p, 0, d->count, x, "samples"));
   DX_TRY_GOTO(err, out, write_labels(f, d));
