@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { INCREMENT = 1 << 16 }; /* bytes by which the image of a file grows */
+enum { INCREMENT = 1 << 20 }; /* bytes by which the image of a file grows */
 
 /* --- errors -------------------------------------------------------------- */
 
