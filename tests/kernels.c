@@ -895,6 +895,12 @@ static void what_is_not_finite(const dx_kernels *k)
     k->gemm(2, 2, 32, a, 32, 1, b, 2, c, 2, NULL, DX_GEMM_SET);
     good &= !isfinite(c[0]) && !isfinite(c[1]) && c[2] == 32 && c[3] == 32;
   }
+  /* nor does it reach the next product, which is shorter */
+  a[20] = NAN;
+  k->gemm_packed_a(2, 2, 20, a, 32, b, 2, c, 2, DX_GEMM_SET);
+  for (int i = 0; i < 64; i++) a[i] = 1;
+  k->gemm_packed_a(2, 2, 17, a, 32, b, 2, c, 2, DX_GEMM_SET);
+  good &= c[0] == 17 && c[3] == 17;
   a[20] = FLT_MAX;
   k->gemm(2, 2, 32, a, 32, 1, b, 2, c, 2, NULL, DX_GEMM_SET);
   ok(good && c[0] == FLT_MAX, "%s: what is not finite stays so, in its row, and the largest number is finite", k->name);

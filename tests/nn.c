@@ -507,7 +507,8 @@ static void check_convs(void)
     {DX_CONV_3, {2, 13, 11, 37}, 70},       {DX_CONV_3, {2, 3, 2, 19}, 33},    {DX_CONV_3, {2, 20, 17, 3}, 40},
     {DX_CONV_3, {2, 20, 17, 40}, 3},        {DX_CONV_3, {3, 7, 7, 3}, 3},      {DX_CONV_3_DIRECT, {3, 14, 14, 32}, 32},
     {DX_CONV_3_DIRECT, {2, 9, 5, 40}, 3},   {DX_CONV_3_HALF, {3, 14, 14, 32}, 40}, {DX_CONV_3_HALF_1, {3, 28, 14, 24}, 24},
-    {DX_CONV_3, {9, 16, 16, 40}, 40},       {DX_CONV_3, {2, 8, 8, 512}, 96},   {DX_CONV_3, {2, 4, 4, 96}, 512}};
+    {DX_CONV_3, {9, 16, 16, 40}, 40},       {DX_CONV_3, {2, 8, 8, 512}, 96},   {DX_CONV_3, {2, 4, 4, 96}, 512},
+    {DX_CONV_3, {3, 12, 12, 24}, 24}}; /* 45 tiles: another slot begins at another place of a panel */
   const char *sets[3];
   const int n = dx_kernels_available(sets);
 

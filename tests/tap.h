@@ -6,9 +6,11 @@
 
 static int tap_run, tap_bad;
 
+/* Line by line, so that what was found before a crash is not lost. */
 #define ok(cond, ...)                                                       \
   do {                                                                      \
     int good_ = (cond);                                                     \
+    if (tap_run == 0) setvbuf(stdout, NULL, _IOLBF, 0);                     \
     tap_bad += !good_;                                                      \
     printf("%sok %d - ", good_ ? "" : "not ", ++tap_run);                   \
     printf(__VA_ARGS__);                                                    \

@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -10,17 +11,21 @@ static const double progress_seconds = 0.1;
 
 static const char *const prefix[] = {"diffx: error: ", "diffx: warning: ", "", "debug: "};
 
-/* A line for the file that is still to come. */
+/* A line for the file that is still to come, whole or not at all; after one that found no room none is kept. */
 static void keep(dx_logger *log, dx_log_level level, const char *fmt, va_list ap)
 {
-  const size_t room = sizeof log->early - log->early_used;
   char *const at = log->early + log->early_used;
-  char text[1024];
+  const size_t room = sizeof log->early - log->early_used, before = strlen(prefix[level]);
 
-  vsnprintf(text, sizeof text, fmt, ap);
-  const int n = snprintf(at, room, "%s%s\n", prefix[level], text);
-  if (n > 0 && (size_t)n < room) log->early_used += (size_t)n;
-  else *at = 0;
+  if (log->early_lost) return;
+  const int n = before < room ? vsnprintf(at + before, room - before, fmt, ap) : -1;
+  if (n < 0 || before + (size_t)n + 1 > room) {
+    log->early_lost = true;
+    return;
+  }
+  memcpy(at, prefix[level], before);
+  at[before + (size_t)n] = '\n';
+  log->early_used += before + (size_t)n + 1;
 }
 
 void dx_log_into(dx_logger *log, FILE *file)
@@ -28,8 +33,10 @@ void dx_log_into(dx_logger *log, FILE *file)
   log->file = file;
   if (!file) return;
   fwrite(log->early, 1, log->early_used, file);
+  if (log->early_lost) fputs("(more was said before this file was there)\n", file);
   fflush(file);
   log->early_used = 0;
+  log->early_lost = false;
 }
 
 void dx_log_say(dx_logger *log, dx_log_level level, const char *fmt, ...)

@@ -14,6 +14,7 @@ typedef struct {
   FILE *file;         /* log.txt of the run on rank 0, or NULL */
   char early[4096];   /* lines of before there was a file, as many as have room */
   size_t early_used;
+  bool early_lost;    /* there were more */
   bool terminal;      /* screen is a terminal: a live progress line may be drawn */
   bool line_open;     /* a progress line stands on the screen */
   double drawn;       /* when, by dx_clock */

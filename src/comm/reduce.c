@@ -49,7 +49,7 @@ struct dx_reduce {
   void *requests, *spread_requests;
   int64_t *first_leaf;           /* (size + 1) */
   int64_t *count, *offset;       /* (size) every rank's slice */
-  int *place, *ranks;            /* (size) of each rank on its node; of the node that a rank leads */
+  int *place, *node_ranks;       /* (size) of each rank on its node; how many ranks has the node that a rank leads */
 };
 
 void dx_reduce_slice(const dx_reduce *r, int rank, int64_t *at, int64_t *n)
@@ -188,7 +188,7 @@ static dx_error *place_vectors(dx_reduce *r)
   r->vector = calloc((size_t)r->mine.vectors + 1, sizeof *r->vector);
   if (!r->vector) return no_memory(r);
   for (int i = 0; i < r->mine.vectors; i++) {
-    r->vector[i] = r->area ? vectors_of(r, dx_comm_node_rank(r->comm)) + i * row(r) : own(row(r));
+    r->vector[i] = r->area ? vectors_of(r, r->place[r->rank]) + i * row(r) : own(row(r));
     if (!r->vector[i]) return no_memory(r);
   }
   for (int t = 0, at = 0; t < r->folders; at += r->fold[t++].vectors) r->fold[t].vector = r->vector + at;
@@ -278,9 +278,9 @@ static dx_error *plan_spread(dx_reduce *r)
     const int there = dx_comm_leader(r->comm, i);
 
     if (there == here) continue;
-    if (r->rank % r->ranks[there] == r->place[i] && r->count[r->rank])
+    if (r->rank % r->node_ranks[there] == r->place[i] && r->count[r->rank])
       r->spread_to[r->spreads_to++] = (dx_slice){.count = r->count[r->rank], .rank = i};
-    if (i % r->ranks[here] == r->place[r->rank] && r->count[i])
+    if (i % r->node_ranks[here] == r->place[r->rank] && r->count[i])
       r->spread_from[r->spreads_from++] = (dx_slice){.count = r->count[i], .rank = i};
   }
   return NULL;
@@ -295,13 +295,13 @@ static dx_error *plan_ours(dx_reduce *r, const int64_t *first_leaf)
   r->offset = malloc(ranks * sizeof *r->offset);
   r->node = calloc((size_t)dx_comm_node_size(r->comm), sizeof *r->node);
   r->place = malloc(ranks * sizeof *r->place);
-  r->ranks = calloc(ranks, sizeof *r->ranks);
-  if (!r->first_leaf || !r->count || !r->offset || !r->node || !r->place || !r->ranks) return no_memory(r);
+  r->node_ranks = calloc(ranks, sizeof *r->node_ranks);
+  if (!r->first_leaf || !r->count || !r->offset || !r->node || !r->place || !r->node_ranks) return no_memory(r);
   memcpy(r->first_leaf, first_leaf, (ranks + 1) * sizeof *r->first_leaf);
   for (int i = 0; i < r->size; i++) {
     r->offset[i] = slice_first(r, i);
     r->count[i] = slice_first(r, i + 1) - r->offset[i];
-    r->place[i] = r->ranks[dx_comm_leader(r->comm, i)]++;
+    r->place[i] = r->node_ranks[dx_comm_leader(r->comm, i)]++;
   }
   return plan_folders(r);
 }
@@ -359,7 +359,7 @@ void dx_reduce_destroy(dx_reduce *r)
   free(r->count);
   free(r->offset);
   free(r->place);
-  free(r->ranks);
+  free(r->node_ranks);
   free(r);
 }
 

@@ -8,9 +8,9 @@
    comment says fma, and no libm function but sqrt, fma, floor is called.
 
    One set does not, and so is never chosen unasked: amx, which is avx512 with
-   gemm and gemm_packed of its own (tile_gemm.c). Their sums have another order,
-   and are as close to the product. That c_ij depends on row i of A, column j of
-   B, k, mode and start alone, and that both slots agree, holds for them too. */
+   products of its own (tile_gemm.c). Their sums have another order, and are as
+   close to the product. That c_ij depends on row i of A, column j of B, k, mode
+   and start alone, and that the three slots agree, holds for them too. */
 #ifndef DX_KERNEL_KERNEL_H
 #define DX_KERNEL_KERNEL_H
 #include <stdbool.h>

@@ -43,8 +43,8 @@ typedef struct {
   const float *a, *b, *bias;
   float *c;
   int64_t ras, cas, rb, rc;
-  int64_t pa;  /* from a panel of A to the next, where that is packed, or 0 */
-  bool packed; /* B is */
+  int64_t pa; /* from a panel of packed A to the next */
+  bool packed_a, packed_b;
   dx_gemm_mode mode;
 } product;
 
@@ -170,7 +170,7 @@ INLINE source source_a(strip *s, int tiles, int64_t n)
   const int64_t rows = less(TILE, q->m - i), deep = less(STEP, q->k - l);
 
   if (n == s->steps * tiles) return (source){0};
-  if (q->pa) {
+  if (q->packed_a) {
     const float *const a = q->a + l / TILE * q->pa + i * TILE;
 
     if (rows == TILE && deep == STEP) return (source){a, TILE, q->pa, tiles * TILE * TILE};
@@ -188,15 +188,15 @@ INLINE source source_b(strip *s)
 {
   const product *const q = s->q;
   const int64_t j = s->next_j, l = s->l + s->next_step * STEP, columns = less(TILE, q->n - j), deep = less(STEP, q->k - l);
-  const int64_t rb = q->packed ? TILE : q->rb;
+  const int64_t rb = q->packed_b ? TILE : q->rb;
 
   if (j >= q->n) return (source){0};
-  const float *const b = q->b + (q->packed ? j * q->k : j) + l * rb;
+  const float *const b = q->b + (q->packed_b ? j * q->k : j) + l * rb;
   if (++s->next_step == s->steps) {
     s->next_step = 0;
     s->next_j += TILE;
   }
-  if (columns == TILE && deep == STEP) return (source){b, rb, TILE * rb, q->packed ? TILE * q->k : 0};
+  if (columns == TILE && deep == STEP) return (source){b, rb, TILE * rb, q->packed_b ? TILE * q->k : 0};
   copy_b(b, rb, deep, first_lanes(columns), s->room_b);
   return (source){s->room_b[0], TILE, TILE * TILE, 0};
 }
@@ -380,8 +380,8 @@ static void multiply_floats(const product *q)
   dx_kernels k;
 
   dx_kernels_avx512_gemm(&k);
-  if (q->pa) k.gemm_packed_a(q->m, q->n, q->k, q->a, q->pa, q->b, q->rb, q->c, q->rc, q->mode);
-  else if (q->packed) k.gemm_packed(q->m, q->n, q->k, q->a, q->ras, q->b, q->c, q->rc, q->bias, q->mode);
+  if (q->packed_a) k.gemm_packed_a(q->m, q->n, q->k, q->a, q->pa, q->b, q->rb, q->c, q->rc, q->mode);
+  else if (q->packed_b) k.gemm_packed(q->m, q->n, q->k, q->a, q->ras, q->b, q->c, q->rc, q->bias, q->mode);
   else k.gemm(q->m, q->n, q->k, q->a, q->ras, q->cas, q->b, q->rb, q->c, q->rc, q->bias, q->mode);
 }
 
@@ -399,7 +399,7 @@ static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t
                         int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   const product q = {.m = m, .n = n, .k = k, .a = a, .b = panels_of_b, .bias = bias, .c = c, .ras = ra, .cas = 1, .rc = rc,
-                     .packed = true, .mode = mode};
+                     .packed_b = true, .mode = mode};
 
   if (k < SMALL) multiply_floats(&q);
   else multiply(&q);
@@ -408,7 +408,8 @@ static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t
 static void gemm_packed_a(int64_t m, int64_t n, int64_t k, const float *a, int64_t pa, const float *b, int64_t rb, float *c,
                           int64_t rc, dx_gemm_mode mode)
 {
-  const product q = {.m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .pa = pa, .rb = rb, .rc = rc, .packed = !rb, .mode = mode};
+  const product q = {.m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .pa = pa, .rb = rb, .rc = rc,
+                     .packed_a = true, .packed_b = !rb, .mode = mode};
 
   if (k < SMALL) multiply_floats(&q);
   else multiply(&q);

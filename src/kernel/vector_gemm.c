@@ -180,12 +180,12 @@ INLINE int64_t strips(block *q, strip *f, int64_t width, int64_t m, int64_t n, i
   return n;
 }
 
-/* packed: B is. */
-INLINE void all_strips(block q, const strips_of_a *f, int64_t m, int64_t n, int64_t k, bool packed)
+/* packed: B is, and its next strip is fetched meanwhile where fetch. */
+INLINE void all_strips(block q, const strips_of_a *f, int64_t m, int64_t n, int64_t k, bool packed, bool fetch)
 {
-  if (WIDE > VECS) n = strips(&q, f->wide, WIDE * W, m, n, k, packed);
-  n = strips(&q, f->full, VECS * W, m, n, k, packed);
-  if (packed && n >= GROUP) n = strips(&q, f->thin_full, GROUP, m, n, k, packed);
+  if (WIDE > VECS) n = strips(&q, f->wide, WIDE * W, m, n, k, fetch);
+  n = strips(&q, f->full, VECS * W, m, n, k, fetch);
+  if (packed && n >= GROUP) n = strips(&q, f->thin_full, GROUP, m, n, k, fetch);
   q.lanes = first_lanes(n % W);
   if (n > W) f->tail(&q, m, k, NULL);
   else if (n == W) f->thin_full(&q, m, k, NULL);
@@ -198,7 +198,7 @@ static void gemm(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, i
   const block q = {.a = a, .b = b, .bias = bias, .c = c, .ras = ras, .cas = cas, .rb = rb, .group = GROUP, .rc = rc,
                    .mode = mode};
 
-  all_strips(q, &rows_of_a, m, n, k, false);
+  all_strips(q, &rows_of_a, m, n, k, false, false);
 }
 
 static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t ra, const float *panels, float *c,
@@ -207,7 +207,7 @@ static void gemm_packed(int64_t m, int64_t n, int64_t k, const float *a, int64_t
   const block q = {.a = a, .b = panels, .bias = bias, .c = c, .ras = ra, .cas = 1, .rb = GROUP, .group = GROUP * k, .rc = rc,
                    .mode = mode};
 
-  all_strips(q, &rows_of_a, m, n, k, true);
+  all_strips(q, &rows_of_a, m, n, k, true, true);
 }
 
 static void gemm_packed_a(int64_t m, int64_t n, int64_t k, const float *a, int64_t pa, const float *b, int64_t rb,
@@ -216,7 +216,7 @@ static void gemm_packed_a(int64_t m, int64_t n, int64_t k, const float *a, int64
   const block q = {.a = a, .panel = pa, .b = b, .c = c, .ras = GROUP, .rb = rb ? rb : GROUP, .group = rb ? GROUP : GROUP * k,
                    .rc = rc, .mode = mode};
 
-  all_strips(q, &panels_of_a, m, n, k, !rb);
+  all_strips(q, &panels_of_a, m, n, k, !rb, false); /* A comes from farther */
 }
 
 void FILL_GEMM(dx_kernels *k)

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernel/winograd.h - the transforms of Winograd's F(4x4,3x3) (Lavin, Gray 2016), for one tile.
+/* kernel/winograd.h - the transforms of Winograd's F(4x4,3x3) (Lavin, Gray 2016), for one tile or, backward, a
+   panel of them.
 
    Included by each set after its definitions of vec, W, get, put, spread, mul_add, turn_four: one source, so
    all sets give the same bits. Points 0, +-a, +-b, infinity with a = 5/8, b = 3/2: all entries of
    B and A are exact in binary, and the error is half of that of 0, +-1, +-2.
 
      forward    V = B' x B,   M_i = V_i U_i (36 products),   y = A' M A,   U = G w G'
-     backward   Z = A gy A',  gV_i = Z_i U_i',  gU_i = V_i' Z_i,  gx = B gV B',  gw = G' gU G
+     backward   Z = A gy A',  gV_i = U_i Z_i,  gU_i = Z_i V_i,  gx = B gV B',  gw = G' gU G
 
-   A matrix of 6 x 6 stands as 36 slices: element (i,j) of channel ch at (6 i + j) slice + ch. Z and gV have the channels
-   of a tile below each other, so that U serves both directions as it stands; so their tiles come by the panel, and pixels
-   are turned. */
+   with V_i (tiles,in), U_i (in,out), M_i (tiles,out), but Z_i (out,tiles), gV_i (in,tiles), gU_i (out,in): so U serves both
+   directions as it stands. Tiles come by the panel there, and pixels are turned.
+
+   A matrix of 6 x 6 stands as 36 slices: element (i,j) of channel ch at (6 i + j) slice + ch. */
 
 #define WA1 0.625f
 #define WA2 (WA1 * WA1)
@@ -148,6 +150,7 @@ INLINE void y_of_m(const float *q, int64_t slice, const float *bias, const float
 
 INLINE void z_of_gy(const float *const gy[16], float *z, int64_t slice, int64_t ch)
 {
+  const mask none = first_lanes(0);
   vec e[24], o[6];
 
   UNROLL
@@ -155,14 +158,14 @@ INLINE void z_of_gy(const float *const gy[16], float *z, int64_t slice, int64_t 
     vec d[4];
 
     UNROLL
-    for (int i = 0; i < 4; i++) d[i] = get(0, first_lanes(0), gy[4 * i + j] + ch);
+    for (int i = 0; i < 4; i++) d[i] = get(0, none, gy[4 * i + j] + ch);
     times_a(d, 1, e + j, 4);
   }
   UNROLL
   for (int i = 0; i < 6; i++) {
     times_a(e + 4 * i, 1, o, 1);
     UNROLL
-    for (int j = 0; j < 6; j++) put(0, first_lanes(0), z + (6 * i + j) * slice + ch, o[j]);
+    for (int j = 0; j < 6; j++) put(0, none, z + (6 * i + j) * slice + ch, o[j]);
   }
 }
 
@@ -261,36 +264,37 @@ static void winograd_y(int64_t n, const float *m, int64_t slice, const float *bi
   else WINOGRAD_CHANNELS(n, y_of_m, m, slice, bias, NULL, y);
 }
 
-enum { TURNED = 16 }; /* channels that are turned at a time */
+enum { TURNED = 16, PIXELS = 16 }; /* channels that are turned at a time; pixels of a tile */
+_Static_assert(DX_PANEL % W == 0 && DX_PANEL % 4 == 0, "a panel is turned by whole vectors, four columns at a time");
 
 /* Channels c..c+n-1 of one pixel of each tile. */
 INLINE void turn_pixel(int64_t n, const float *const *pixel, int64_t c, float turned[TURNED * DX_PANEL])
 {
-  for (int t = 0; t < DX_PANEL; t += W, pixel += 16 * W, turned += W) {
+  for (int t = 0; t < DX_PANEL; t += W, pixel += PIXELS * W, turned += W) {
     int64_t j = 0;
 
     for (; j + 4 <= n; j += 4) {
       vec v[4];
 
-      turn_four(pixel, 16, c + j, v);
+      turn_four(pixel, PIXELS, c + j, v);
       UNROLL
       for (int u = 0; u < 4; u++) put(0, first_lanes(0), turned + (j + u) * DX_PANEL, v[u]);
     }
     for (; j < n; j++)
-      for (int i = 0; i < W; i++) turned[j * DX_PANEL + i] = pixel[16 * i][c + j];
+      for (int i = 0; i < W; i++) turned[j * DX_PANEL + i] = pixel[PIXELS * i][c + j];
   }
 }
 
 static void winograd_z(int64_t n, const float *const gy[16 * DX_PANEL], float *z, int64_t slice)
 {
-  _Alignas(64) float turned[16][TURNED * DX_PANEL];
-  const float *of[16];
+  _Alignas(64) float turned[PIXELS][TURNED * DX_PANEL];
+  const float *of[PIXELS];
 
-  for (int i = 0; i < 16; i++) of[i] = turned[i];
+  for (int i = 0; i < PIXELS; i++) of[i] = turned[i];
   for (int64_t c = 0; c < n; c += TURNED) {
     const int64_t some = n - c < TURNED ? n - c : TURNED;
 
-    for (int i = 0; i < 16; i++) turn_pixel(some, gy + i, c, turned[i]);
+    for (int i = 0; i < PIXELS; i++) turn_pixel(some, gy + i, c, turned[i]);
     for (int64_t i = 0; i < some * DX_PANEL; i += W) z_of_gy(of, z + c * DX_PANEL, slice, i);
   }
 }

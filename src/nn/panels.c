@@ -8,17 +8,10 @@ enum { ROWS = 96 }; /* of A that stay in the cache while all panels pass */
 
 static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* A panel from column j on; where it is narrower zeros stand beside it. */
-static int64_t begin(int64_t n, int64_t k, int64_t j, float *panel)
-{
-  if (n - j < DX_PANEL) memset(panel, 0, (size_t)(k * DX_PANEL) * sizeof *panel);
-  return less(DX_PANEL, n - j);
-}
-
 void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels)
 {
   for (int64_t j = 0; j < n; j += DX_PANEL, panels += k * DX_PANEL) {
-    const int64_t width = begin(n, k, j, panels);
+    const int64_t width = less(DX_PANEL, n - j);
 
     for (int64_t l = 0; l < k; l++) memcpy(panels + l * DX_PANEL, b + l * n + j, (size_t)width * sizeof *b);
   }
@@ -26,11 +19,8 @@ void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels)
 
 void dx_panels_pack_turned(const dx_kernels *kernel, int64_t n, int64_t k, const float *bt, float *panels)
 {
-  for (int64_t j = 0; j < n; j += DX_PANEL, panels += k * DX_PANEL) {
-    const int64_t width = begin(n, k, j, panels);
-
-    kernel->transpose(width, k, bt + j * k, k, panels, DX_PANEL);
-  }
+  for (int64_t j = 0; j < n; j += DX_PANEL, panels += k * DX_PANEL)
+    kernel->transpose(less(DX_PANEL, n - j), k, bt + j * k, k, panels, DX_PANEL);
 }
 
 void dx_panels_gemm(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, const float *a, int64_t ra,
