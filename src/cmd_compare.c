@@ -22,7 +22,7 @@ static dx_error *open_record(const char *path, dx_h5 **out)
   snprintf(file, sizeof file, "%s%s", path, !stat(path, &s) && S_ISDIR(s.st_mode) ? "/metrics.h5" : "");
   DX_TRY(dx_h5_open(file, out));
   err = dx_h5_get_text(*out, "/", "content", &content);
-  if (!err && strcmp(content, "record")) err = DX_FAIL(DATA, "%s holds a %s of diffx, not a record", file, content);
+  if (!err && strcmp(content, "record")) err = DX_FAIL(DATA, "%s is a %s file of diffx, not a record", file, content);
   free(content);
   if (err) {
     dx_h5_close(*out);

@@ -25,7 +25,8 @@ static void say_imported(const dx_call *call, const char *path, const dx_spec *s
   dx_log_say(call->log, DX_LOG_INFO, "%s: a U-Net of %lld parameters for images of %lld x %lld x %lld, at step 0", path,
              (long long)p->numbers, (long long)m->sample.h, (long long)m->sample.w, (long long)m->sample.c);
   dx_log_say(call->log, DX_LOG_INFO, "its folder tells neither the process nor the data that it was trained with: process is taken as "
-             "%s, %lld timesteps (process.*=... sets others)", s->process.schedule, (long long)s->process.timesteps);
+             "%s, %lld timesteps, and what it predicts as %s (process.*=..., objective.*=... set others)", s->process.schedule,
+             (long long)s->process.timesteps, s->objective.predict);
   if (m->out_channels == 2 * m->sample.c)
     dx_log_say(call->log, DX_LOG_INFO, "it predicts a variance, too: sample, evaluate and train.init_from need "
                "objective.variance=learned-range (or learned) and data of that shape; predict takes it as it is");
@@ -51,6 +52,10 @@ static dx_error *import(const dx_call *call)
   DX_TRY_GOTO(err, out, dx_experiment_create(folder, d.settings, strlen(d.settings), call->argv + 3, call->argc - 3,
                                              DX_DATA_UNREAD, &e));
   const dx_spec *const s = dx_experiment_spec(e);
+  if (!s->model || strcmp(s->model->name, "unet")) {
+    err = DX_FAIL(CONFIG, "model.kind is %s, but a folder of diffusers holds a unet", s->model ? s->model->name : "exact");
+    goto out;
+  }
   dx_model_spec m = {.sample = d.sample, .out_channels = d.out_channels};
   m.classes = dx_model_classes(s->model, s->model_config);
   DX_TRY_GOTO(err, out, list_parameters(s, &m, &p));

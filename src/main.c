@@ -42,13 +42,19 @@ static const dx_command *find(const char *name)
   return NULL;
 }
 
-/* diffx EXPERIMENT.yaml is short for diffx train EXPERIMENT.yaml. */
+static bool asks_for_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h"); }
+
+/* diffx EXPERIMENT.yaml is short for diffx train EXPERIMENT.yaml, diffx COMMAND --help for diffx help COMMAND. */
 static const dx_command *choose(int *argc, char ***argv)
 {
   const char *const first = *argc > 0 ? (*argv)[0] : "help";
-  const dx_command *const c = find(!strcmp(first, "--help") || !strcmp(first, "-h") ? "help" : first);
+  const dx_command *const c = find(asks_for_help(first) ? "help" : first);
 
   if (!c) return find("train");
+  if (*argc > 1 && asks_for_help((*argv)[1])) {
+    *argc = 1;
+    return find("help");
+  }
   if (*argc > 0) {
     (*argc)--;
     (*argv)++;

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bad input: the right exit status, words that help, nothing lost, no hang.
 . "${srcdir:-.}/tests/lib.sh"
-export OMPI_MCA_odls_base_sigkill_timeout=0 # mpiexec waits a second or two where a rank ends with an error
 py=${PYTHON:-python3}
 bad_out=refused          # no refused run may leave a result here
 
@@ -106,7 +105,9 @@ refused "count = 0" 3 0 "command line: sample.count is 0; allowed: a whole numbe
 refused "threads = 100000" 3 0 "command line: run.threads is 100000; allowed: a whole number from 0 to 4096, or auto" -- "$exp/smoke.yaml" run.threads=100000 --dry-run
 refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed: auto, portable, avx2, avx512 or amx" -- "$exp/smoke.yaml" run.kernels=avx3 --dry-run
 refused "an unknown model" 3 0 "command line: model.kind is mpl; did you mean mlp? allowed: exact, mlp" -- "$exp/points.yaml" model.kind=mpl --dry-run
-refused "a key of another choice" 3 0 "points.yaml:9: model.hidden only goes with model.kind: mlp (here exact)" -- "$exp/points.yaml" model.kind=exact --dry-run
+printf 'model:\n  kind: exact\n  hidden: [3]\ndata: {kind: gaussian}\n' >other.yaml
+refused "a key of another choice" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- other.yaml --dry-run
+refused "and on the command line, whoever chose" 3 0 "command line: model.hidden only goes with model.kind: mlp (here exact)" -- other.yaml model.kind=exact model.hidden=[4] --dry-run
 refused "the exact prediction of no known density" 3 0 "model.kind is exact" "gaussian, mixture8" -- "$exp/gaussian.yaml" data.kind=moons output=$bad_out --dry-run
 refused "batch no multiple of grain" 3 0 "train.batch is 50, no multiple of train.grain (8)" -- "$exp/smoke.yaml" train.batch=50 --dry-run
 refused "a linear schedule of 20 steps" 3 0 "process.timesteps is 20" "beta_20" "= 1; allowed: beta below 1" "at least 21" -- "$exp/smoke.yaml" process.schedule=linear process.timesteps=20 --dry-run
@@ -230,8 +231,8 @@ refused "a run folder for the experiment" 2 0 "file is a run folder, not an expe
 refused "a record for the experiment" 3 0 "file/metrics.h5:1:1: not a text file" -- file/metrics.h5 --dry-run
 refused "an experiment to sample from" 5 1 "no run folder and no good checkpoint" "file.yaml is not an HDF5 file" -- sample file.yaml
 refused "an experiment to evaluate" 5 1 "no run folder and no good checkpoint" "file.yaml is not an HDF5 file" -- evaluate file.yaml
-refused "a record for a checkpoint" 5 1 "file/metrics.h5 holds a record of diffx, not a checkpoint" -- sample file/metrics.h5
-refused "a checkpoint for data" 5 0 "step-00000020.h5 holds a checkpoint of diffx, not a dataset" -- file.yaml data.file=file/checkpoints/step-00000020.h5 output=$bad_out --dry-run
+refused "a record for a checkpoint" 5 1 "file/metrics.h5 is a record file of diffx, not a checkpoint" -- sample file/metrics.h5
+refused "a checkpoint for data" 5 0 "step-00000020.h5 is a checkpoint file of diffx, not a dataset" -- file.yaml data.file=file/checkpoints/step-00000020.h5 output=$bad_out --dry-run
 refused "no run to sample from" 4 3 "nowhere: no such run folder or checkpoint" -- sample nowhere
 refused "status of an experiment" 4 0 "file.yaml is no run folder" -- status file.yaml
 refused "status of nothing" 4 0 "nowhere is no run folder" -- status nowhere

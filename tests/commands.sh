@@ -124,6 +124,12 @@ cksum run/samples/step-00000060.h5 | cmp - before && cmp run/samples/drawn-00000
 ok $? "and leaves the run's samples alone"
 says "sample -o with a key" "10 samples by ancestral in " ": ten.h5" -- sample run -o ten.h5 sample.count=10
 says "sample by another sampler" "5 samples by ddim in " -- sample -o ddim.h5 run sample.count=5 sample.sampler=ddim
+ranks 1 "$exp/smoke.yaml" output=by-ddim sample.sampler=ddim sample.steps=7 train.steps=2 evaluate.every=never >said 2>&1 && grep -q 'eta: 0' by-ddim/experiment.yaml
+judge $? "a run whose sampler has keys of its own"
+says "sample by another sampler than such a run's, which takes its keys away" "50 samples by ancestral in " -- sample by-ddim -o by.h5 sample.sampler=ancestral
+says "another network than the file's" "kind: exact" "evaluations " -- "$exp/points.yaml" output=never model.kind=exact train.steps=0 evaluate.examples=20 evaluate.draws=1 sample.every=never --dry-run
+says "COMMAND --help" "diffx sample RUN|CHECKPOINT" "sample.trajectory" -- sample --help
+says "--dry-run of a run that has come that far" " for what is left after step 60, 0.0 s of it training" "goes on from run/checkpoints/step-00000060.h5" -- "$exp/smoke.yaml" output=run --dry-run
 says "sample from a checkpoint file" "50 samples by ancestral" -- sample run/checkpoints/step-00000040.h5 -o forty.h5
 ! cmp -s forty.h5 again.h5
 ok $? "whose samples are others"
@@ -139,6 +145,8 @@ assert list(all['trajectory_t'][:]) == [50, 13, 0] and (all['trajectory'][-1] ==
 assert ten.attrs['step'] == 60 and h5py.File('forty.h5').attrs['step'] == 40
 run, by_ddim = h5py.File('run/checkpoints/step-00000060.h5'), h5py.File('ddim.h5')
 assert all.attrs['experiment'] == run.attrs['experiment'] and all.attrs['kernels'] == run.attrs['kernels']
+assert all.attrs['dataset_hash'] == run.attrs['dataset_hash']
+assert all.attrs['weights_hash'] == by_ddim.attrs['weights_hash'] != h5py.File('forty.h5').attrs['weights_hash']
 assert 'sampler: ddim' in by_ddim.attrs['experiment'] and all.attrs['version'] and all.attrs['commit']
 P
 

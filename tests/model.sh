@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Networks that come from diffusers and go there, and what they predict: model import, model export, predict, train.init_from.
 . "${srcdir:-.}/tests/lib.sh"
-export OMPI_MCA_odls_base_sigkill_timeout=0
 py=${PYTHON:-python3}
 golden=$top/tests/golden/unet2d
 
@@ -76,7 +75,8 @@ refused "export of a perceptron" 5 1 "model.kind is mlp; diffusers has the netwo
 refused "import over a run's checkpoint" 4 1 "a run's own file: it is not overwritten" model import out run/checkpoints/step-00000020.h5
 refused "import over another file" 4 1 "it is not overwritten" model import out out/config.json
 refused "import into no folder" 4 1 "cannot write no/x.h5" model import out no/x.h5
-refused "import as another model" 3 1 "model.channels only goes with model.kind: unet (here mlp)" model import "$golden" x.h5 model.kind=mlp
+refused "import as another model" 3 1 "model.kind is mlp, but a folder of diffusers holds a unet" model import "$golden" x.h5 model.kind=mlp
+refused "import as no model" 3 1 "model.kind is exact, but a folder of diffusers holds a unet" model import "$golden" x.h5 model.kind=exact
 refused "import with a wrong key" 3 1 "did you mean process.timesteps?" model import "$golden" x.h5 process.timestep=3
 refused "import as another network" 5 1 "is missing; the network of config.json has it" model import "$golden" x.h5 model.blocks=2
 refused "import of nothing" 4 1 "cannot read nothing/config.json" model import nothing x.h5

@@ -90,7 +90,7 @@ job=$!
 wait_for usr1/checkpoints/step-00000200.h5
 pkill -USR1 -f "^$diffx.*output=usr1 "
 wait $job
-test $? = 75
+test $? = 75 && grep -q "stopped at step [0-9]* of [0-9]* by a signal; the same command goes on" usr1/log.txt
 ok $? "SIGUSR1 stops with status 75"
 finish usr1 3
 judge usr1 "and the run goes on to the same bits"
@@ -100,13 +100,13 @@ job=$!
 wait_for file/checkpoints/step-00000100.h5
 touch file/stop
 wait $job
-test $? = 75
+test $? = 75 && grep -q "by the file stop; " file/log.txt
 ok $? "a stop file stops with status 75"
 finish file 1
 judge file "and the run goes on to the same bits"
 
 ranks 2 "$exp/smoke.yaml" output=time $set_up run.threads=1 run.time_limit=0.2 >time.log 2>&1
-test $? = 75
+test $? = 75 && grep -q "by run.time_limit; " time/log.txt
 ok $? "run.time_limit stops with status 75"
 finish time 2
 judge time "and the run goes on to the same bits"

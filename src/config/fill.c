@@ -362,6 +362,14 @@ static void put_owners(FILE *to, const report *r, const char *key)
   }
 }
 
+/* Was the file's choice replaced on the command line? Then its keys have gone with it. */
+static bool is_overruled(const report *r, const dx_key *k, const char *chooser)
+{
+  const dx_key *const by = dx_keys_find(r->keys, chooser);
+
+  return k->line > 0 && by && by->line == 0;
+}
+
 /* Keys of sections that were not chosen. Said only if the choice itself stands. */
 static void check_unchosen(report *r, const dx_key *k)
 {
@@ -372,7 +380,7 @@ static void check_unchosen(report *r, const dx_key *k)
 
   if (find_row(r, k->key, true, NULL) || !find_row(r, k->key, false, &s)) return;
   chooser_of(s, chooser, sizeof chooser);
-  if (is_reported(r, chooser)) return;
+  if (is_reported(r, chooser) || is_overruled(r, k, chooser)) return;
   to = open_memstream(&owners, &size);
   if (to) put_owners(to, r, k->key);
   if (!to || fclose(to) != 0) r->no_memory = true;

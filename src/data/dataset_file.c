@@ -191,7 +191,7 @@ static dx_error *look_at_kind(const look *l)
   if (dx_h5_has_attr(l->f, "/", "content")) {
     DX_TRY(dx_h5_get_text(l->f, "/", "content", &content));
     if (strcmp(content, "dataset"))
-      e = DX_FAIL(DATA, "%s holds a %s of diffx, not a dataset", l->path, content);
+      e = DX_FAIL(DATA, "%s is a %s file of diffx, not a dataset", l->path, content);
     free(content);
   }
   if (e || !dx_h5_has_attr(l->f, "/", "format")) return e;

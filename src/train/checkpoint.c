@@ -369,7 +369,7 @@ static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
   *h = (dx_checkpoint_head){0};
   DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "content", &content));
   if (strcmp(content, "checkpoint")) {
-    err = DX_FAIL(DATA, "%s holds a %s of diffx, not a checkpoint", path, content);
+    err = DX_FAIL(DATA, "%s is a %s file of diffx, not a checkpoint", path, content);
     goto out;
   }
   DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "format", &h->format));

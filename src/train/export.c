@@ -91,7 +91,7 @@ static dx_error *read_facts(set *s)
 
   DX_TRY_GOTO(err, out, dx_h5_get_text(s->f, "/", "content", &content));
   if (strcmp(content, "samples")) {
-    err = DX_FAIL(DATA, "%s holds a %s of diffx, not samples", s->path, content);
+    err = DX_FAIL(DATA, "%s is a %s file of diffx, not samples", s->path, content);
     goto out;
   }
   if (!dx_h5_has_attr(s->f, "/", "scale")) {

@@ -70,6 +70,13 @@ static int64_t times(int64_t every, int64_t steps)
   return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
 }
 
+/* The same of what is left after a step. */
+static int64_t times_left(int64_t every, int64_t done, int64_t steps)
+{
+  if (done > 0 && done >= steps) return 0;
+  return times(every, steps) - (every > 0 ? done / every : 0);
+}
+
 /* Workers that have a part in a step of training: threads without a grain help where a network can be shared, as many as
    run.crew allows, but ranks do not help each other. */
 static int64_t busy_workers(const dx_problem *p, int64_t workers, int64_t grains)
@@ -91,20 +98,23 @@ void dx_run_warn_idle(const dx_problem *p, int64_t workers)
                workers - busy == 1 ? "" : "s");
 }
 
-/* The hours of what a run does, by the time of one forward pass; a step's backward pass counts as two of them. */
-static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
+/* The hours of what a run still does after step `done`, by the time of one forward pass; a step's backward pass counts as two
+   of them. */
+static dx_error *print_costs(dx_problem *p, int64_t workers, int64_t done, FILE *to)
 {
   const dx_spec *const s = p->spec;
-  const int64_t n = times(s->evaluate.every, s->train.steps), drawings = times(s->sample.every, s->train.steps);
+  const int64_t n = times_left(s->evaluate.every, done, s->train.steps);
+  const int64_t drawings = times_left(s->sample.every, done, s->train.steps);
   const int64_t forwards = n ? dx_evaluation_forwards(p) : 0, grains = s->train.batch / s->train.grain;
   const int64_t visited = s->sampler->plan(s->sampler_config, &p->process, NULL);
   const double one = time_forward(p) / (double)s->evaluate.grain / (double)workers;
   const double training = p->net ? 3 * one * (double)workers / (double)busy_workers(p, workers, grains) *
-                                     (double)s->train.steps * (double)s->train.batch : 0;
+                                     (double)(s->train.steps > done ? s->train.steps - done : 0) * (double)s->train.batch : 0;
   const double evaluating = one * (double)n * (double)forwards;
   const double sampling = one * (double)drawings * (double)s->sample.count * (double)visited;
-  char words[4][32];
+  char words[4][32], left[64] = "in all";
 
+  if (done > 0) snprintf(left, sizeof left, "for what is left after step %lld", (long long)done);
   fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
   if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(evaluating, words[0]), evaluating / 3600);
   if (n && s->evaluate.budget > 0)
@@ -113,8 +123,8 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, FILE *to)
   fprintf(to, "\nsamples           %lld drawings of %lld x %lld forwards each", (long long)drawings, (long long)s->sample.count,
           (long long)visited);
   if (one > 0)
-    fprintf(to, ", about %s in all\ntime              about %s in all, %s of it training", dx_clock_words(sampling, words[1]),
-            dx_clock_words(training + evaluating + sampling, words[2]), dx_clock_words(training, words[3]));
+    fprintf(to, ", about %s in all\ntime              about %s %s, %s of it training", dx_clock_words(sampling, words[1]),
+            dx_clock_words(training + evaluating + sampling, words[2]), left, dx_clock_words(training, words[3]));
   fprintf(to, "\n");
   return NULL;
 }
@@ -229,22 +239,25 @@ static dx_error *check_record(const dx_spec *spec)
   return err;
 }
 
-/* What stands in the run's folder, and whether this experiment may go on there. */
-static dx_error *print_folder(const dx_problem *p, FILE *to)
+/* What stands in the run's folder, and whether this experiment may go on there: from which checkpoint (malloc'd, or NULL) and
+   step. */
+static dx_error *look_into_folder(const dx_problem *p, char **path, int64_t *step)
 {
   const char *const output = p->spec->output;
-  char checkpoints[4096], who[2048], *path = NULL;
-  dx_error *err;
+  char checkpoints[4096], who[2048];
+  dx_checkpoint_head h;
 
+  *step = 0;
   snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", output);
   if (dx_lock_look(output, who, sizeof who) == DX_LOCK_HELD)
     dx_log_say(p->team->log, DX_LOG_WARN, "%s is in use: %s", output, who);
-  DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, &path));
-  err = path ? dx_run_may_go_on(p->team, p->spec, path) : check_record(p->spec);
-  if (!err && path) fprintf(to, "output            %s: goes on from %s\n", output, path);
-  else if (!err) fprintf(to, "output            %s: from the start\n", output);
-  free(path);
-  return err;
+  DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, path));
+  if (!*path) return check_record(p->spec);
+  DX_TRY(dx_run_may_go_on(p->team, p->spec, *path));
+  DX_TRY(dx_checkpoint_open(*path, &h));
+  *step = h.step;
+  dx_checkpoint_head_free(&h);
+  return NULL;
 }
 
 /* train.init_from: is it there, and does it fit? */
@@ -268,17 +281,23 @@ static dx_error *check_init_from(const dx_problem *p)
 
 static dx_error *print_plan(dx_problem *p, int ranks, FILE *to)
 {
-  char standing[4096];
+  char standing[4096], *path = NULL;
+  int64_t done;
+  dx_error *err;
 
   DX_TRY(dx_run_check(p));
   DX_TRY(check_init_from(p));
   DX_TRY(standing_folder(p->spec->output, standing, sizeof standing));
+  DX_TRY_GOTO(err, out, look_into_folder(p, &path, &done));
   fprintf(to, "%s\n", p->spec->everything);
   print_size(p, ranks, to);
   print_disk(p, standing, to);
   print_schedule(p, to);
-  DX_TRY(print_costs(p, (int64_t)ranks * p->team->threads, to));
-  return print_folder(p, to);
+  DX_TRY_GOTO(err, out, print_costs(p, (int64_t)ranks * p->team->threads, done, to));
+  fprintf(to, "output            %s: %s%s\n", p->spec->output, path ? "goes on from " : "from the start", path ? path : "");
+out:
+  free(path);
+  return err;
 }
 
 dx_error *dx_run_plan(const dx_team *team, const dx_spec *spec, int ranks, FILE *to)

@@ -254,6 +254,16 @@ static bool wants_stop(const run *r)
   return state(r)->step % 16 == 0 && stop_file_there(r);
 }
 
+/* What made it stop, as rank 0 sees it. */
+static const char *reason_of_stop(const run *r)
+{
+  const double limit = r->spec->run.time_limit;
+
+  if (dx_stop_wanted()) return "by a signal";
+  if (stop_file_there(r)) return "by the file stop";
+  return limit > 0 && dx_clock() - r->start > limit ? "by run.time_limit" : "by a signal to another rank";
+}
+
 /* The same between rounds of a sampling, which take long enough to look for the file each time. The
    time limit counts only where this session has gained steps: one that is longer than the limit
    would else be begun anew for ever. */
@@ -523,8 +533,8 @@ static dx_error *loop(run *r)
   if (r->saved != state(r)->step) DX_TRY(save(r));
   DX_TRY(dx_comm_agree(r->team->comm, lead(r) ? tell_profile(r) : NULL));
   if (stop)
-    return DX_FAIL(STOPPED, "stopped at step %lld of %lld; the same command goes on", (long long)state(r)->step,
-                   (long long)r->spec->train.steps);
+    return DX_FAIL(STOPPED, "stopped at step %lld of %lld %s; the same command goes on", (long long)state(r)->step,
+                   (long long)r->spec->train.steps, reason_of_stop(r));
   const double seconds = dx_clock() - r->begin;
   const int64_t steps = state(r)->step - r->begin_step;
   if (steps == 0 && r->resumed)

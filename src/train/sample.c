@@ -2,10 +2,13 @@
 /* train/sample.c - see sample.h. A grain of samples goes from noise to data on one thread, or on a crew of them. */
 #include "train/sample.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/math.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -304,9 +307,19 @@ static dx_error *write_labels(dx_h5 *f, const drawing *d)
   return err;
 }
 
-/* What it takes to draw the same again, but for the checkpoint of that step. */
-static dx_error *write_provenance(dx_h5 *f, const dx_problem *p)
+static dx_error *set_hash(dx_h5 *f, const char *name, uint64_t hash)
 {
+  char text[17];
+
+  snprintf(text, sizeof text, "%016" PRIx64, hash);
+  return dx_h5_set_text(f, "/", name, text);
+}
+
+/* What it takes to draw the same again, and to know the weights again. */
+static dx_error *write_provenance(dx_h5 *f, const dx_problem *p, const float *w)
+{
+  DX_TRY(set_hash(f, "weights_hash", dx_hash(w, (size_t)dx_problem_floats(p) * sizeof *w, 0)));
+  DX_TRY(set_hash(f, "dataset_hash", p->info->hash));
   DX_TRY(dx_h5_set_text(f, "/", "version", dx_version()));
   DX_TRY(dx_h5_set_text(f, "/", "commit", dx_commit()));
   DX_TRY(dx_h5_set_text(f, "/", "kernels", p->team->kernels));
@@ -314,7 +327,7 @@ static dx_error *write_provenance(dx_h5 *f, const dx_problem *p)
 }
 
 /* Rank 0.  Local */
-static dx_error *write_file(const drawing *d, const char *path, int64_t step, int ema, const float *x,
+static dx_error *write_file(const drawing *d, const char *path, int64_t step, const float *w, int ema, const float *x,
                             const float *shots, const float *reference, int64_t references)
 {
   const dx_problem *const p = d->problem;
@@ -333,7 +346,7 @@ static dx_error *write_file(const drawing *d, const char *path, int64_t step, in
     DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "weights", dx_weights_name(&p->spec->train, ema, weights)));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "modality", p->info->modality));
   DX_TRY_GOTO(err, out, dx_h5_set_text(f, "/", "name", p->spec->name));
-  DX_TRY_GOTO(err, out, write_provenance(f, p));
+  DX_TRY_GOTO(err, out, write_provenance(f, p, w));
   DX_TRY_GOTO(err, out, write_units(f, p->info));
   DX_TRY_GOTO(err, out, write_block(f, "/x", p, 0, d->count, x, "samples"));
   DX_TRY_GOTO(err, out, write_labels(f, d));
@@ -444,7 +457,7 @@ dx_error *dx_sample(dx_problem *p, const float *w, int64_t step, int ema, const 
   *seconds = dx_clock() - d.begin;
   DX_TRY_GOTO(err, out, gather_shots(&d, &shots));
   DX_TRY_GOTO(err, out, fetch_reference(&d, &reference, &references));
-  err = dx_comm_rank(c) ? NULL : write_file(&d, path, step, ema, x, shots, reference, references);
+  err = dx_comm_rank(c) ? NULL : write_file(&d, path, step, w, ema, x, shots, reference, references);
   if (!err && dx_comm_rank(c) == 0) err = write_grid(&d, path, x);
   err = dx_comm_agree(c, err);
 out:
