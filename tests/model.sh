@@ -198,8 +198,9 @@ assert h5py.File("py.h5")["prediction"].shape == (7, 2)'
 "$py" -c 'import diffusers, safetensors, torch' 2>/dev/null || { done_testing; exit; }
 good "export of averaged weights" "$diffx" model export run averaged --ema
 cat >compare.py <<'P'
-"""compare.py make DIR CASE | input DIR | check DIR PREDICTION: a network of diffusers, an input for diffx, and its prediction."""
-import json, sys
+"""compare.py make CASE... | input DIR... | check DIR...: networks of diffusers in folders, DIR.h5 for diffx, and its prediction
+DIR-y.h5, also beside the network that diffx wrote to DIR-e. All at once, for the imports take seconds."""
+import os, sys
 import h5py, numpy as np, torch
 from diffusers import UNet2DModel
 
@@ -216,38 +217,60 @@ CASES = {
                    norm_num_groups=4, attention_head_dim=4, attn_norm_num_groups=12, add_attention=True, layers_per_block=1),
     "plain": dict(sample_size=8, block_out_channels=(16, 32), down_block_types=(R, R), up_block_types=(S, S), norm_num_groups=16, add_attention=False),
 }
-torch.manual_seed(1)
-torch.set_num_threads(1)
-what, folder = sys.argv[1:3]
-if what == "make":
-    net = UNet2DModel(**CASES[sys.argv[3]])
+
+
+def make(folder):
+    torch.manual_seed(1)
+    net = UNet2DModel(**CASES[folder])
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
     net.save_pretrained(folder)
-net = UNet2DModel.from_pretrained(folder)
-c, n, rng = net.config, 5, np.random.default_rng(3)
-h, w = c.sample_size if isinstance(c.sample_size, (list, tuple)) else (c.sample_size, c.sample_size)
-x, t = rng.normal(size=(n, h, w, c.in_channels)).astype("f4"), 1 + 40 * rng.random(n)
-label = rng.integers(0, c.num_class_embeds, n) if c.num_class_embeds else None
-if what == "check":
-    other = UNet2DModel.from_pretrained(sys.argv[4]) if len(sys.argv) > 4 else net
-    differ = [k for k, a in c.items() if not k.startswith("_") and a != other.config[k]]
+
+
+def numbers(c):
+    n, rng = 5, np.random.default_rng(3)
+    h, w = c.sample_size if isinstance(c.sample_size, (list, tuple)) else (c.sample_size, c.sample_size)
+    x, t = rng.normal(size=(n, h, w, c.in_channels)).astype("f4"), 1 + 40 * rng.random(n)
+    return x, t, rng.integers(0, c.num_class_embeds, n) if c.num_class_embeds else None
+
+
+def write_input(folder):
+    x, t, label = numbers(UNet2DModel.from_pretrained(folder).config)
+    with h5py.File(folder + ".h5", "w") as f:
+        f["x"], f["t"] = x, t
+        if label is not None:
+            f["label"] = label
+
+
+def check(folder):
+    net = UNet2DModel.from_pretrained(folder)
+    other = UNet2DModel.from_pretrained(folder + "-e") if os.path.exists(folder + "-e") else net
+    x, t, label = numbers(net.config)
+    differ = [k for k, a in net.config.items() if not k.startswith("_") and a != other.config[k]]
     assert set(differ) <= {"downsample_type", "upsample_type"}, differ  # which blocks without attention do not read
     a, b = net.state_dict(), other.state_dict()
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), "other weights"
     with torch.no_grad():
         y = other(torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy((t - 1).astype("f4")),
                   class_labels=None if label is None else torch.from_numpy(label)).sample.permute(0, 2, 3, 1).numpy()
-    p = h5py.File(sys.argv[3])["prediction"][:]
+    p = h5py.File(folder + "-y.h5")["prediction"][:]
     off = np.sqrt(np.mean((p - y) ** 2) / np.mean(y**2))
-    print("relative", off)
-    assert p.shape == y.shape and off < 1e-5
-else:
-    with h5py.File(folder + ".h5", "w") as f:
-        f["x"], f["t"] = x, t
-        if label is not None:
-            f["label"] = label
+    assert p.shape == y.shape and off < 1e-5, (p.shape, y.shape, off)
+    print(folder, "relative", off)
+
+
+torch.set_num_threads(1)
+for folder in sys.argv[2:]:
+    try:
+        if sys.argv[1] == "make":
+            make(folder)
+        if sys.argv[1] == "check":
+            check(folder)
+        else:
+            write_input(folder)
+    except Exception as e:
+        print(folder, "failed:", repr(e))
 P
 # pipelines: a step of the scheduler against the record's process, and a whole drawing against diffx's
 cat >pipe.py <<'P'
@@ -305,17 +328,23 @@ for kind in out fixed ranged; do
     "$py" pipe.py $pipe_run $(test $kind = out && echo out || echo $kind-out) >>said 2>&1
   judge $? "$kind: DDPMPipeline draws as diffx does ($(sed -n 's/^relative //p' said))"
 done
+cases="digits wide bare padded plain"
+"$py" compare.py input out averaged >made 2>&1
+"$py" compare.py make $cases >>made 2>&1
 for kind in out averaged; do
-  flag=$(test $kind = averaged && echo --ema)
-  "$py" compare.py input $kind >said 2>&1 && ranks 2 predict run $kind.h5 $kind-y.h5 $flag >>said 2>&1 && "$py" compare.py check $kind $kind-y.h5 >>said 2>&1
-  judge $? "a trained network predicts the same in diffusers ($kind: $(sed -n 's/^relative //p' said))"
+  ranks 2 predict run $kind.h5 $kind-y.h5 $(test $kind = averaged && echo --ema) >$kind.said 2>&1
+done
+for case in $cases; do
+  "$diffx" model import $case $case-i.h5 >$case.said 2>&1 && "$diffx" model export $case-i.h5 $case-e >>$case.said 2>&1 &&
+    ranks 2 predict $case-i.h5 $case.h5 $case-y.h5 >>$case.said 2>&1
+done
+"$py" compare.py check out averaged $cases >checked 2>&1
+for case in out averaged $cases; do
+  cat made $case.said checked >said
+  grep -q "^$case relative" checked
+  judge $? "$case: the same in diffusers and here ($(sed -n "s/^$case relative //p" checked))"
 done
 cmp out-y.h5 averaged-y.h5 >/dev/null 2>&1
 test $? = 1
 judge $? "and the average is another network"
-for case in digits wide bare padded plain; do
-  "$py" compare.py make $case $case >said 2>&1 && "$diffx" model import $case $case-i.h5 >>said 2>&1 && "$diffx" model export $case-i.h5 $case-e >>said 2>&1 &&
-    ranks 2 predict $case-i.h5 $case.h5 $case-y.h5 >>said 2>&1 && "$py" compare.py check $case $case-y.h5 $case-e >>said 2>&1
-  judge $? "$case: from diffusers and back ($(sed -n 's/^relative //p' said))"
-done
 done_testing
