@@ -69,7 +69,7 @@ evaluate:  {every: never}
 sample:    {every: never}
 EOF
 ranks 1 net.yaml output=unwatched run.threads=1 >unwatched.log 2>&1 && ranks 1 net.yaml output=watched run.threads=2 run.profile=true >watched.log 2>&1 &&
-  "$diffx" compare unwatched watched >watched.cmp 2>&1 && grep -q 'conv winograd *backward' watched.log && ! test -e unwatched/profile.csv
+  "$diffx" compare unwatched watched >watched.cmp 2>&1 && grep -q 'conv winograd *backward' watched.log && grep -q 'more than 100% is right' watched.log && ! test -e unwatched/profile.csv
 bad=$?
 ok $bad "a profile, and the same bits with it"
 test $bad = 0 || show unwatched.log watched.log watched.cmp

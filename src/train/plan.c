@@ -163,7 +163,7 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
 
   fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks", one, (double)plan->node / mib);
   if (here > 0) fprintf(to, "; this machine has %.0f MiB", here);
-  fprintf(to, "\n");
+  fprintf(to, " (program and libraries take 20 to 35 MiB more in each rank)\n");
   if (here > 0 && one > here)
     dx_log_say(p->team->log, DX_LOG_WARN, "a rank needs about %.1f MiB, but this machine has %.1f MiB: a smaller train.grain, "
                "fewer threads, run.crew or model.recompute take less", one, here);

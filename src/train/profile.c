@@ -166,6 +166,7 @@ static double all_seconds(const dx_profile *p)
 static void say_kinds(const dx_profile_report *r, dx_logger *log, dx_profile *kinds)
 {
   const double all = all_seconds(r->sum);
+  bool saves = false; /* products, by Winograd's way */
 
   qsort(kinds->row, (size_t)kinds->rows, sizeof *kinds->row, slower);
   dx_log_say(log, DX_LOG_INFO, "profile of %lld steps on this rank: gradients %.3f s, samples, sums and update %.3f s; a thread's roof "
@@ -178,7 +179,9 @@ static void say_kinds(const dx_profile_report *r, dx_logger *log, dx_profile *ki
     dx_log_say(log, DX_LOG_INFO, "  %-14s %-8s %9lld %10.3f %6.1f %8.1f %8.1f %5.0f%%", k->kind, k->backward ? "backward" : "forward",
                (long long)k->calls, k->seconds, 100 * k->seconds / all, 1e-9 * k->flops / k->seconds, 1e-9 * k->bytes / k->seconds,
                100 * share_of_roof(&r->roof, k));
+    saves |= !strcmp(k->kind, "conv winograd");
   }
+  if (saves) dx_log_say(log, DX_LOG_INFO, "  conv winograd counts the products of a direct convolution, of which it saves three in four: more than 100%% is right");
   if (r->sum->lost) dx_log_say(log, DX_LOG_WARN, "%d calls of layers found no row in the profile", r->sum->lost);
 }
 
