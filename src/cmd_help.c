@@ -9,7 +9,7 @@ static void print_commands(void)
 {
   puts("diffx trains and studies diffusion models on CPU clusters.\n");
   for (const dx_command *c = dx_commands; c->name; c++) printf("  %s\n      %s\n", c->usage, c->help);
-  puts("\n  diffx --version\n\ndiffx help COMMAND, diffx help train.rate, diffx help train (a section's options), diffx help\nmodel.unet (those of a choice).");
+  puts("\n  diffx --version\n\ndiffx help COMMAND (or COMMAND --help), diffx help train.rate, diffx help train (a section's options), diffx help\nmodel.unet (those of a choice).");
   puts("Exit status: 0 done");
 #define X(name, status, text) printf("%13d %s\n", status, text);
   DX_CODES(X)

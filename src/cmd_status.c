@@ -14,18 +14,6 @@
 #include "io/file.h"
 #include "io/h5.h"
 
-/* Last number of a dataset, NAN where there is none. */
-static double last_of(dx_h5 *f, const char *path)
-{
-  dx_h5_info info;
-  double v = NAN;
-  dx_error *err = dx_h5_look(f, path, &info);
-
-  if (!err && info.rank == 1 && info.dim[0] > 0) err = dx_h5_read_rows(f, path, DX_H5_F64, info.dim[0] - 1, 1, &v);
-  dx_error_free(err);
-  return v;
-}
-
 /* train.steps of the settings in the record; -1 where they cannot be read. */
 static double steps_of(dx_h5 *f)
 {
@@ -75,7 +63,7 @@ static void find_newest_checkpoint(const char *run, char newest[256])
    makes; NAN before both. */
 static double step_of(dx_h5 *f, const char *checkpoint)
 {
-  const double row = last_of(f, "/train/step");
+  const double row = dx_h5_last(f, "/train/step");
   const double saved = strcmp(checkpoint, "none") ? strtod(checkpoint + strlen("step-"), NULL) : NAN;
 
   return fmax(row, saved); /* of a number and NAN the number */
@@ -84,9 +72,9 @@ static double step_of(dx_h5 *f, const char *checkpoint)
 /* Steps per second since the session began, with its evaluations and checkpoints; NAN without a row. */
 static double speed_of(dx_h5 *f)
 {
-  const double done = last_of(f, "/train/step") - last_of(f, "/provenance/session_step");
+  const double done = dx_h5_last(f, "/train/step") - dx_h5_last(f, "/provenance/session_step");
 
-  return done > 0 ? done / last_of(f, "/timing/seconds") : NAN;
+  return done > 0 ? done / dx_h5_last(f, "/timing/seconds") : NAN;
 }
 
 static void print_owner(const char *run)
@@ -114,14 +102,14 @@ dx_error *dx_cmd_status(const dx_call *call)
 
   if (isnan(step)) printf("step        none logged yet, of %.0f\n", steps);
   else printf("step        %.0f of %.0f (%.1f%%)\n", step, steps, steps > 0 ? 100 * step / steps : 100);
-  if (!isnan(last_of(f, "/train/loss"))) printf("loss        %.6f\n", last_of(f, "/train/loss"));
+  if (!isnan(dx_h5_last(f, "/train/loss"))) printf("loss        %.6f\n", dx_h5_last(f, "/train/loss"));
   if (!isnan(rate) && rate > 0) {
     printf("speed       %.0f examples/s, %.3g steps/s\n", rate * (double)batch, rate);
     printf("time left   %s\n", dx_clock_words((steps - step) / rate, words));
   }
-  if (!isnan(last_of(f, "/kl/total_bits")))
-    printf("bound       %.4f +- %.4f bits/dim at step %.0f\n", last_of(f, "/kl/total_bits"),
-           last_of(f, "/kl/total_stderr_bits"), last_of(f, "/kl/step"));
+  if (!isnan(dx_h5_last(f, "/kl/total_bits")))
+    printf("bound       %.4f +- %.4f bits/dim at step %.0f\n", dx_h5_last(f, "/kl/total_bits"),
+           dx_h5_last(f, "/kl/total_stderr_bits"), dx_h5_last(f, "/kl/step"));
   printf("checkpoint  %s\n", newest);
   printf("record      %s old\n", dx_clock_words(difftime(time(NULL), s.st_mtime), words));
   print_owner(call->argv[0]);

@@ -44,17 +44,20 @@ static const dx_command *find(const char *name)
 
 static bool asks_for_help(const char *word) { return !strcmp(word, "--help") || !strcmp(word, "-h"); }
 
-/* diffx EXPERIMENT.yaml is short for diffx train EXPERIMENT.yaml, diffx COMMAND --help for diffx help COMMAND. */
+/* diffx EXPERIMENT.yaml is short for diffx train EXPERIMENT.yaml, diffx COMMAND ... --help for diffx help COMMAND. */
 static const dx_command *choose(int *argc, char ***argv)
 {
+  static char train[] = "train";
   const char *const first = *argc > 0 ? (*argv)[0] : "help";
-  const dx_command *const c = find(asks_for_help(first) ? "help" : first);
+  const dx_command *const c = find(asks_for_help(first) ? "help" : first), *const help = find("help");
 
-  if (!c) return find("train");
-  if (*argc > 1 && asks_for_help((*argv)[1])) {
+  for (int i = 1; i < *argc && c != help; i++) {
+    if (!asks_for_help((*argv)[i])) continue;
+    if (!c) (*argv)[0] = train;
     *argc = 1;
-    return find("help");
+    return help;
   }
+  if (!c) return find("train");
   if (*argc > 0) {
     (*argc)--;
     (*argv)++;

@@ -107,6 +107,9 @@ refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed:
 refused "an unknown model" 3 0 "command line: model.kind is mpl; did you mean mlp? allowed: exact, mlp" -- "$exp/points.yaml" model.kind=mpl --dry-run
 printf 'model:\n  kind: exact\n  hidden: [3]\ndata: {kind: gaussian}\n' >other.yaml
 refused "a key of another choice" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- other.yaml --dry-run
+refused "nor does the file's own choice on the command line take it away" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- \
+  other.yaml model.kind=exact --dry-run
+refused "nor another one a key of neither" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here unet)" -- other.yaml model.kind=unet --dry-run
 refused "and on the command line, whoever chose" 3 0 "command line: model.hidden only goes with model.kind: mlp (here exact)" -- other.yaml model.kind=exact model.hidden=[4] --dry-run
 refused "the exact prediction of no known density" 3 0 "model.kind is exact" "gaussian, mixture8" -- "$exp/gaussian.yaml" data.kind=moons output=$bad_out --dry-run
 refused "batch no multiple of grain" 3 0 "train.batch is 50, no multiple of train.grain (8)" -- "$exp/smoke.yaml" train.batch=50 --dry-run

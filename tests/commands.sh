@@ -46,7 +46,7 @@ says "--version" "diffx " "commit " "MPI" "HDF5 1." "BLIS" "kernels " -- --versi
 
 # --- --dry-run ---------------------------------------------------------------------------------
 says "--dry-run: the plan of points" "parameters        17282" "workers           4 = 4 ranks x 1 threads" "grains            4 of 16 examples; 1 to 1 per worker" \
-  "reduction         at most 1 pieces" "memory " "  in a step       " "  in a checkpoint " " MiB in the largest rank, " " MiB on a node with all ranks; this machine has " "disk " " MiB at most, unless it is stopped between; " \
+  "reduction         at most 1 pieces" "memory " "  in a step       " "  in a checkpoint " " MiB in the largest rank, " " MiB on a node with all ranks, beside 20 to 35 in each rank for program and libraries; this machine has " "disk " " MiB at most, unless it is stopped between; " \
   "schedule          linear, T = 1000" "t = 1           beta 0.0001  abar 0.9999 " "t = 1000        beta 0.02  abar 4.03583e-05 " \
   "evaluations       1 of 2002000 forwards each, about " " h) in all" "samples           1 drawings of 1000 x 1000 forwards each" \
   "output            runs/points: from the start" "  rate: 0.001" -- "$exp/points.yaml" --dry-run --ranks 4 run.threads=1
@@ -129,6 +129,8 @@ judge $? "a run whose sampler has keys of its own"
 says "sample by another sampler than such a run's, which takes its keys away" "50 samples by ancestral in " -- sample by-ddim -o by.h5 sample.sampler=ancestral
 says "another network than the file's" "kind: exact" "evaluations " -- "$exp/points.yaml" output=never model.kind=exact train.steps=0 evaluate.examples=20 evaluate.draws=1 sample.every=never --dry-run
 says "COMMAND --help" "diffx sample RUN|CHECKPOINT" "sample.trajectory" -- sample --help
+says "and behind its words" "diffx model import DIR OUT.h5" -- model import --help
+says "and behind an experiment" "diffx [train] EXPERIMENT.yaml" "train.rate" -- "$exp/smoke.yaml" -h
 says "--dry-run of a run that has come that far" " for what is left after step 60, 0.0 s of it training" "goes on from run/checkpoints/step-00000060.h5" -- "$exp/smoke.yaml" output=run --dry-run
 says "sample from a checkpoint file" "50 samples by ancestral" -- sample run/checkpoints/step-00000040.h5 -o forty.h5
 ! cmp -s forty.h5 again.h5
@@ -146,6 +148,7 @@ assert ten.attrs['step'] == 60 and h5py.File('forty.h5').attrs['step'] == 40
 run, by_ddim = h5py.File('run/checkpoints/step-00000060.h5'), h5py.File('ddim.h5')
 assert all.attrs['experiment'] == run.attrs['experiment'] and all.attrs['kernels'] == run.attrs['kernels']
 assert all.attrs['dataset_hash'] == run.attrs['dataset_hash']
+assert all.attrs['weights_hash'] in (run['weights'].attrs['checksum'], run['ema'].attrs['checksum'] if 'ema' in run else '')
 assert all.attrs['weights_hash'] == by_ddim.attrs['weights_hash'] != h5py.File('forty.h5').attrs['weights_hash']
 assert 'sampler: ddim' in by_ddim.attrs['experiment'] and all.attrs['version'] and all.attrs['commit']
 P

@@ -108,6 +108,14 @@ judge file "and the run goes on to the same bits"
 ranks 2 "$exp/smoke.yaml" output=time $set_up run.threads=1 run.time_limit=0.2 >time.log 2>&1
 test $? = 75 && grep -q "by run.time_limit; " time/log.txt
 ok $? "run.time_limit stops with status 75"
+due="train.steps=1 evaluate.examples=2 evaluate.every=1 sample.every=end sample.count=2 output=due"
+ranks 1 "$exp/smoke.yaml" $due run.time_limit=1e-6 >due.log 2>&1
+"$diffx" "$exp/smoke.yaml" $due --dry-run >>due.log 2>&1 && grep -q "^evaluations       1 of" due.log && grep -q "^samples           1 drawings" due.log &&
+  ranks 1 "$exp/smoke.yaml" $due >>due.log 2>&1 && "$diffx" "$exp/smoke.yaml" $due --dry-run >>due.log 2>&1 &&
+  grep -q "^evaluations       0 of" due.log && grep -q "^samples           0 drawings" due.log
+bad=$?
+ok $bad "--dry-run counts what was due at the step of the stop, until it is there"
+test $bad = 0 || show due.log
 finish time 2
 judge time "and the run goes on to the same bits"
 

@@ -42,7 +42,8 @@ void dx_keys_destroy(dx_keys *keys); /* NULL is fine */
    line each in order of the file: "cifar.yaml:14: model.dropot is not a key; did you mean
    model.dropout?", "points.yaml:9: train.rate is -1; allowed: a number from 0 to 1".
    Sections may share a prefix. After an error the structs hold good values or presets
-   only. Where the command line chooses, a file's keys of what is not chosen are passed over. Code DX_E_CONFIG.  Local */
+   only. Where the command line chooses otherwise than the
+   file, the file's keys that go with its own choice alone are passed over. Code DX_E_CONFIG.  Local */
 dx_error *dx_keys_fill(const dx_keys *keys, const dx_section *sections, int count) DX_MUST_CHECK;
 /* "points.yaml:9" for messages about a key's value; "command line" or "preset"
    where it came from there. Owned by keys. */

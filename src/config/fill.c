@@ -362,12 +362,23 @@ static void put_owners(FILE *to, const report *r, const char *key)
   }
 }
 
-/* Was the file's choice replaced on the command line? Then its keys have gone with it. */
+/* Does the command line choose otherwise than the file, and went this key of the file with the file's choice? */
 static bool is_overruled(const report *r, const dx_key *k, const char *chooser)
 {
   const dx_key *const by = dx_keys_find(r->keys, chooser);
+  const dx_option *const row = find_row(r, chooser, true, NULL);
+  char prefix[256], wanted[600];
+  const char *const leaf = split(k->key, prefix, sizeof prefix);
 
-  return k->line > 0 && by && by->line == 0;
+  if (!k->line || !by || by->line || !row) return false;
+  snprintf(wanted, sizeof wanted, "%s: %s", chooser, by->replaced ? by->replaced : row->preset ? row->preset : "");
+  for (int i = 0; i < r->count; i++) {
+    const dx_section *const s = &r->sections[i];
+
+    if (!s->into && s->only_with && !strcmp(s->only_with, wanted) && !strcmp(s->prefix, prefix) && dx_option_find(s->options, leaf))
+      return true;
+  }
+  return false;
 }
 
 /* Keys of sections that were not chosen. Said only if the choice itself stands. */

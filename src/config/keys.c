@@ -19,6 +19,7 @@ static void key_clear(dx_key *k)
   free(k->key);
   free(k->text);
   free(k->place);
+  free(k->replaced);
 }
 
 static bool keys_grow(dx_keys *keys)
@@ -55,6 +56,9 @@ void dx_keys_settle(dx_keys *keys)
   dx_key *const last = &keys->at[keys->count - 1], *const old = dx_keys_find(keys, last->key);
 
   if (old == last) return;
+  char **const text = old->line ? &old->text : &old->replaced;
+  last->replaced = *text;
+  *text = NULL;
   key_clear(old);
   memmove(old, old + 1, (size_t)(last - old) * sizeof *old);
   keys->count--;

@@ -17,6 +17,7 @@ typedef enum {
 
 typedef struct {
   char *key, *text, *place; /* owned; place is "points.yaml:9" or "command line" */
+  char *replaced;           /* owned: the file's text, where the command line has another one; or NULL */
   int64_t line;             /* from 1; 0: command line */
   dx_key_kind kind;
 } dx_key;

@@ -71,6 +71,8 @@ dx_error *dx_h5_look(dx_h5 *f, const char *path, dx_h5_info *info) DX_MUST_CHECK
 /* The whole dataset, converted to type, into out (owned by the caller, large enough). Of text,
    out is an array of char *, each malloc'd and the caller's (NULL after an error). */
 dx_error *dx_h5_read(dx_h5 *f, const char *path, dx_h5_type type, void *out) DX_MUST_CHECK;
+/* The last number of an array of one dimension; NAN where there is none.  Local */
+double dx_h5_last(dx_h5 *f, const char *path);
 dx_error *dx_h5_read_rows(dx_h5 *f, const char *path, dx_h5_type type, int64_t first, int64_t n,
                           void *out) DX_MUST_CHECK;
 dx_error *dx_h5_get_int(dx_h5 *f, const char *path, const char *name, int64_t *v) DX_MUST_CHECK;

@@ -2,6 +2,7 @@
 /* io/h5_read.c - what stands in an HDF5 file; see h5.h. */
 #include "io/h5_inside.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -429,4 +430,15 @@ void dx_h5_names_free(char **names, int count)
 {
   for (int i = 0; names && i < count; i++) free(names[i]);
   free(names);
+}
+
+double dx_h5_last(dx_h5 *f, const char *path)
+{
+  dx_h5_info info;
+  double v = NAN;
+  dx_error *err = dx_h5_look(f, path, &info);
+
+  if (!err && info.rank == 1 && info.dim[0] > 0) err = dx_h5_read_rows(f, path, DX_H5_F64, info.dim[0] - 1, 1, &v);
+  dx_error_free(err);
+  return v;
 }

@@ -70,11 +70,20 @@ static int64_t times(int64_t every, int64_t steps)
   return 1 + (every > 0 && steps > 0 ? (steps - 1) / every : 0);
 }
 
-/* The same of what is left after a step. */
-static int64_t times_left(int64_t every, int64_t done, int64_t steps)
+/* How far a run has come: nothing of it where path is NULL. */
+typedef struct {
+  char *path; /* of its newest checkpoint; owned */
+  int64_t step;
+  bool evaluated, drawn; /* at that step, where this was due */
+} progress;
+
+/* The same of what is left to do. */
+static int64_t times_left(int64_t every, const progress *at, bool there, int64_t steps)
 {
-  if (done > 0 && done >= steps) return 0;
-  return times(every, steps) - (every > 0 ? done / every : 0);
+  if (!at->path) return times(every, steps);
+  const int64_t later = at->step < steps ? times(every, steps) - (every > 0 ? at->step / every : 0) : 0;
+
+  return later + (dx_run_due(every, at->step, steps) && !there);
 }
 
 /* Workers that have a part in a step of training: threads without a grain help where a network can be shared, as many as
@@ -98,23 +107,22 @@ void dx_run_warn_idle(const dx_problem *p, int64_t workers)
                workers - busy == 1 ? "" : "s");
 }
 
-/* The hours of what a run still does after step `done`, by the time of one forward pass; a step's backward pass counts as two
-   of them. */
-static dx_error *print_costs(dx_problem *p, int64_t workers, int64_t done, FILE *to)
+/* The hours of what a run still does, by the time of one forward pass; a step's backward pass counts as two of them. */
+static dx_error *print_costs(dx_problem *p, int64_t workers, const progress *at, FILE *to)
 {
   const dx_spec *const s = p->spec;
-  const int64_t n = times_left(s->evaluate.every, done, s->train.steps);
-  const int64_t drawings = times_left(s->sample.every, done, s->train.steps);
+  const int64_t n = times_left(s->evaluate.every, at, at->evaluated, s->train.steps);
+  const int64_t drawings = times_left(s->sample.every, at, at->drawn, s->train.steps);
   const int64_t forwards = n ? dx_evaluation_forwards(p) : 0, grains = s->train.batch / s->train.grain;
   const int64_t visited = s->sampler->plan(s->sampler_config, &p->process, NULL);
   const double one = time_forward(p) / (double)s->evaluate.grain / (double)workers;
   const double training = p->net ? 3 * one * (double)workers / (double)busy_workers(p, workers, grains) *
-                                     (double)(s->train.steps > done ? s->train.steps - done : 0) * (double)s->train.batch : 0;
+                                     (double)(s->train.steps - at->step) * (double)s->train.batch : 0;
   const double evaluating = one * (double)n * (double)forwards;
   const double sampling = one * (double)drawings * (double)s->sample.count * (double)visited;
   char words[4][32], left[64] = "in all";
 
-  if (done > 0) snprintf(left, sizeof left, "for what is left after step %lld", (long long)done);
+  if (at->path) snprintf(left, sizeof left, "for what is left after step %lld", (long long)at->step);
   fprintf(to, "evaluations       %lld of %lld forwards each", (long long)n, (long long)forwards);
   if (one > 0) fprintf(to, ", about %s (%.3g h) in all", dx_clock_words(evaluating, words[0]), evaluating / 3600);
   if (n && s->evaluate.budget > 0)
@@ -162,8 +170,9 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
   const double one = (double)plan->bytes / mib, here = dx_memory_here() / mib;
 
   fprintf(to, "memory            %.1f MiB in the largest rank, %.1f MiB on a node with all ranks", one, (double)plan->node / mib);
+  fprintf(to, ", beside 20 to 35 in each rank for program and libraries");
   if (here > 0) fprintf(to, "; this machine has %.0f MiB", here);
-  fprintf(to, " (program and libraries take 20 to 35 MiB more in each rank)\n");
+  fprintf(to, "\n");
   if (here > 0 && one > here)
     dx_log_say(p->team->log, DX_LOG_WARN, "a rank needs about %.1f MiB, but this machine has %.1f MiB: a smaller train.grain, "
                "fewer threads, run.crew or model.recompute take less", one, here);
@@ -239,24 +248,41 @@ static dx_error *check_record(const dx_spec *spec)
   return err;
 }
 
-/* What stands in the run's folder, and whether this experiment may go on there: from which checkpoint (malloc'd, or NULL) and
-   step. */
-static dx_error *look_into_folder(const dx_problem *p, char **path, int64_t *step)
+/* What was due at the step of the checkpoint: is it there? */
+static void look_for_results(const char *output, progress *at)
+{
+  char path[4096];
+  dx_h5 *f;
+  dx_error *err;
+
+  snprintf(path, sizeof path, "%s/samples/step-%08lld.h5", output, (long long)at->step);
+  at->drawn = dx_file_exists(path);
+  snprintf(path, sizeof path, "%s/metrics.h5", output);
+  err = dx_h5_open(path, &f);
+  if (!err) {
+    at->evaluated = dx_h5_last(f, "/kl/step") == (double)at->step;
+    dx_h5_close(f);
+  }
+  dx_error_free(err);
+}
+
+/* What stands in the run's folder, and whether this experiment may go on there. */
+static dx_error *look_into_folder(const dx_problem *p, progress *at)
 {
   const char *const output = p->spec->output;
   char checkpoints[4096], who[2048];
   dx_checkpoint_head h;
 
-  *step = 0;
   snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", output);
   if (dx_lock_look(output, who, sizeof who) == DX_LOCK_HELD)
     dx_log_say(p->team->log, DX_LOG_WARN, "%s is in use: %s", output, who);
-  DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, path));
-  if (!*path) return check_record(p->spec);
-  DX_TRY(dx_run_may_go_on(p->team, p->spec, *path));
-  DX_TRY(dx_checkpoint_open(*path, &h));
-  *step = h.step;
+  DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, &at->path));
+  if (!at->path) return check_record(p->spec);
+  DX_TRY(dx_run_may_go_on(p->team, p->spec, at->path));
+  DX_TRY(dx_checkpoint_open(at->path, &h));
+  at->step = h.step;
   dx_checkpoint_head_free(&h);
+  look_for_results(output, at);
   return NULL;
 }
 
@@ -281,22 +307,23 @@ static dx_error *check_init_from(const dx_problem *p)
 
 static dx_error *print_plan(dx_problem *p, int ranks, FILE *to)
 {
-  char standing[4096], *path = NULL;
-  int64_t done;
+  char standing[4096];
+  progress at = {0};
   dx_error *err;
 
   DX_TRY(dx_run_check(p));
   DX_TRY(check_init_from(p));
   DX_TRY(standing_folder(p->spec->output, standing, sizeof standing));
-  DX_TRY_GOTO(err, out, look_into_folder(p, &path, &done));
+  DX_TRY_GOTO(err, out, look_into_folder(p, &at));
   fprintf(to, "%s\n", p->spec->everything);
   print_size(p, ranks, to);
   print_disk(p, standing, to);
   print_schedule(p, to);
-  DX_TRY_GOTO(err, out, print_costs(p, (int64_t)ranks * p->team->threads, done, to));
-  fprintf(to, "output            %s: %s%s\n", p->spec->output, path ? "goes on from " : "from the start", path ? path : "");
+  DX_TRY_GOTO(err, out, print_costs(p, (int64_t)ranks * p->team->threads, &at, to));
+  fprintf(to, "output            %s: %s%s\n", p->spec->output, at.path ? "goes on from " : "from the start",
+          at.path ? at.path : "");
 out:
-  free(path);
+  free(at.path);
   return err;
 }
 

@@ -76,8 +76,7 @@ typedef struct {
 static bool lead(const run *r) { return dx_comm_rank(r->team->comm) == 0; }
 static dx_state *state(const run *r) { return dx_trainer_state(r->trainer); }
 
-/* Is something with this period due at the step that is reached? */
-static bool due(int64_t every, int64_t step, int64_t last)
+bool dx_run_due(int64_t every, int64_t step, int64_t last)
 {
   if (every < 0) return false;
   return step == last || (every > 0 && step > 0 && step % every == 0);
@@ -135,6 +134,9 @@ dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char 
 
   DX_TRY(dx_checkpoint_open(path, &h));
   err = dx_error_in(spec->compatible(spec, h.settings), "%s", path);
+  if (!err && h.step > spec->train.steps)
+    err = DX_FAIL(CONFIG, "train.steps is %lld, but the run in %s stands at step %lld; allowed: that or more",
+                  (long long)spec->train.steps, spec->output, (long long)h.step);
   const bool others = !err && strcmp(h.kernels, team->kernels);
   if (others && !spec->run.allow_other_bits)
     err = DX_FAIL(CONFIG, "%s was computed with kernels %s, this run has %s, whose bits may differ; set run.kernels=%.*s, "
@@ -232,9 +234,6 @@ static dx_error *begin(run *r)
     if (!err) dx_log_say(r->team->log, DX_LOG_INFO, "resuming from %s", path);
     free(path);
     if (err) return err;
-    if (r->saved > r->spec->train.steps)
-      return DX_FAIL(CONFIG, "train.steps is %lld, but the run in %s stands at step %lld; allowed: that or more",
-                     (long long)r->spec->train.steps, r->spec->output, (long long)r->saved);
   } else if (strcmp(r->spec->train.init_from, "none")) {
     DX_TRY(start_from(r, r->spec->train.init_from));
   }
@@ -341,7 +340,7 @@ static dx_error *sample(run *r)
 static dx_error *look(run *r)
 {
   const int64_t step = state(r)->step, last = r->spec->train.steps;
-  const bool evaluating = due(r->spec->evaluate.every, step, last), sampling = due(r->spec->sample.every, step, last);
+  const bool evaluating = dx_run_due(r->spec->evaluate.every, step, last), sampling = dx_run_due(r->spec->sample.every, step, last);
 
   if (!evaluating && !sampling) return NULL;
   if (evaluating) DX_TRY(evaluate(r));

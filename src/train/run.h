@@ -10,6 +10,8 @@
    DX_E_STOPPED after a request to stop: the checkpoint is written.  Collective */
 dx_error *dx_run_train(const dx_team *team, const dx_spec *spec) DX_MUST_CHECK;
 
+/* Is something with this period due at a step? every: 0 at the last step alone, < 0 never.  Local */
+bool dx_run_due(int64_t every, int64_t step, int64_t last);
 /* May a run of this spec go on from that checkpoint (same scientific settings, same kernels)?
    DX_E_CONFIG says why not.  Local */
 dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path) DX_MUST_CHECK;
