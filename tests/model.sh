@@ -200,7 +200,7 @@ good "export of averaged weights" "$diffx" model export run averaged --ema
 cat >compare.py <<'P'
 """compare.py make CASE... | input DIR... | check DIR...: networks of diffusers in folders, DIR.h5 for diffx, and its prediction
 DIR-y.h5, also beside the network that diffx wrote to DIR-e. All at once, for the imports take seconds."""
-import os, sys
+import sys
 import h5py, numpy as np, torch
 from diffusers import UNet2DModel
 

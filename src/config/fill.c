@@ -338,6 +338,12 @@ static void chooser_of(const dx_section *s, char *key, size_t room)
   snprintf(key, room, "%.*s", (int)strcspn(words, ":"), words);
 }
 
+/* A section of a choice that was not made, and that knows the key. */
+static bool is_owner(const dx_section *s, const char *prefix, const char *leaf)
+{
+  return !s->into && s->only_with && !strcmp(s->prefix, prefix) && dx_option_find(s->options, leaf);
+}
+
 /* "model.kind: mlp or unet (here exact)": all unchosen sections that know the key. */
 static void put_owners(FILE *to, const report *r, const char *key)
 {
@@ -350,7 +356,7 @@ static void put_owners(FILE *to, const report *r, const char *key)
   for (int i = 0; i < r->count; i++) {
     const dx_section *s = &r->sections[i];
 
-    if (s->into || !s->only_with || strcmp(s->prefix, prefix) != 0 || !dx_option_find(s->options, leaf)) continue;
+    if (!is_owner(s, prefix, leaf)) continue;
     chooser_of(s, chooser, sizeof chooser);
     if (n++ == 0) fprintf(to, "only goes with %s", s->only_with);
     else fprintf(to, " or%s", s->only_with + strlen(chooser) + 1);
@@ -372,12 +378,8 @@ static bool is_overruled(const report *r, const dx_key *k, const char *chooser)
 
   if (!k->line || !by || by->line || !row) return false;
   snprintf(wanted, sizeof wanted, "%s: %s", chooser, by->replaced ? by->replaced : row->preset ? row->preset : "");
-  for (int i = 0; i < r->count; i++) {
-    const dx_section *const s = &r->sections[i];
-
-    if (!s->into && s->only_with && !strcmp(s->only_with, wanted) && !strcmp(s->prefix, prefix) && dx_option_find(s->options, leaf))
-      return true;
-  }
+  for (int i = 0; i < r->count; i++)
+    if (is_owner(&r->sections[i], prefix, leaf) && !strcmp(r->sections[i].only_with, wanted)) return true;
   return false;
 }
 

@@ -48,6 +48,7 @@ dx_error *dx_h5_attach_scale(dx_h5 *f, const char *path, int dim, const char *sc
 dx_error *dx_h5_set_int(dx_h5 *f, const char *path, const char *name, int64_t v) DX_MUST_CHECK;
 dx_error *dx_h5_set_real(dx_h5 *f, const char *path, const char *name, double v) DX_MUST_CHECK;
 dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const char *v) DX_MUST_CHECK;
+dx_error *dx_h5_set_hash(dx_h5 *f, const char *path, const char *name, uint64_t v) DX_MUST_CHECK; /* text of 16 hex digits */
 /* Put the file on disk under path, sealed (io/file.h): temporary name beside it, write, fsync,
    rename, fsync of the folder. After an error no temporary file is left (once f is closed, where data were sent) and an
    older file stands untouched. */

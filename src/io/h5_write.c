@@ -3,6 +3,8 @@
 #include "io/h5_inside.h"
 
 #include <hdf5_hl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,4 +229,12 @@ dx_error *dx_h5_set_real(dx_h5 *f, const char *path, const char *name, double v)
 dx_error *dx_h5_set_text(dx_h5 *f, const char *path, const char *name, const char *v)
 {
   return set_attr(f, path, name, DX_H5_TEXT, &v);
+}
+
+dx_error *dx_h5_set_hash(dx_h5 *f, const char *path, const char *name, uint64_t v)
+{
+  char text[17];
+
+  snprintf(text, sizeof text, "%016" PRIx64, v);
+  return dx_h5_set_text(f, path, name, text);
 }

@@ -5,9 +5,7 @@
 #include "base/math.h"
 #include "base/random.h"
 
-enum { LANES = 16 };
-
-enum { P = DX_PANEL };
+enum { LANES = 16, P = DX_PANEL };
 
 /* Columns of A and of B are pa and pb floats apart from panel to panel. */
 static void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t ras, int64_t cas, int64_t pa, const float *b,

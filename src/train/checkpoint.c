@@ -26,11 +26,9 @@ static dx_error *write_array(dx_h5 *f, const char *path, dx_h5_type type, int64_
 {
   const dx_h5_info info = {.type = type, .rank = 1, .dim = {n}};
   const size_t size = type == DX_H5_F32 ? 4 : 8;
-  char sum[24];
 
-  snprintf(sum, sizeof sum, "%016" PRIx64, dx_hash(data, (size_t)n * size, 0));
   DX_TRY(dx_h5_write(f, path, &info, data, "1", what, NULL));
-  return dx_h5_set_text(f, path, "checksum", sum);
+  return dx_h5_set_hash(f, path, "checksum", dx_hash(data, (size_t)n * size, 0));
 }
 
 static void print_shape(const dx_param_entry *e, char shape[96])
@@ -100,9 +98,7 @@ static dx_error *write_head(dx_h5 *f, const head_out *h)
 {
   dx_model_spec model = h->model;
   int64_t *size[5];
-  char hash[24];
 
-  snprintf(hash, sizeof hash, "%016" PRIx64, h->dataset_hash);
   DX_TRY(dx_h5_set_int(f, "/", "format", FORMAT));
   DX_TRY(dx_h5_set_text(f, "/", "program", "diffx"));
   DX_TRY(dx_h5_set_text(f, "/", "content", "checkpoint"));
@@ -115,7 +111,7 @@ static dx_error *write_head(dx_h5 *f, const head_out *h)
     DX_TRY(dx_h5_set_real(f, "/", "range_lo", h->lo));
     DX_TRY(dx_h5_set_real(f, "/", "range_hi", h->hi));
   }
-  return dx_h5_set_text(f, "/", "dataset_hash", hash);
+  return dx_h5_set_hash(f, "/", "dataset_hash", h->dataset_hash);
 }
 
 /* Slices of all ranks to rank 0; whole (floats) there, NULL elsewhere.  Collective */

@@ -271,17 +271,13 @@ static dx_error *look_into_folder(const dx_problem *p, progress *at)
 {
   const char *const output = p->spec->output;
   char checkpoints[4096], who[2048];
-  dx_checkpoint_head h;
 
   snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", output);
   if (dx_lock_look(output, who, sizeof who) == DX_LOCK_HELD)
     dx_log_say(p->team->log, DX_LOG_WARN, "%s is in use: %s", output, who);
   DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, &at->path));
   if (!at->path) return check_record(p->spec);
-  DX_TRY(dx_run_may_go_on(p->team, p->spec, at->path));
-  DX_TRY(dx_checkpoint_open(at->path, &h));
-  at->step = h.step;
-  dx_checkpoint_head_free(&h);
+  DX_TRY(dx_run_may_go_on(p->team, p->spec, at->path, &at->step));
   look_for_results(output, at);
   return NULL;
 }

@@ -4,7 +4,6 @@
    evaluation ends with its shape: later programs, whose evaluations tell more, read it too. */
 #include "train/record.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -587,16 +586,14 @@ out:
 static dx_error *write_root(dx_h5 *f, const dx_record *r)
 {
   const dx_problem *const p = r->problem;
-  char hash[24];
 
-  snprintf(hash, sizeof hash, "%016" PRIx64, p->info->hash);
   DX_TRY(dx_h5_set_int(f, "/", "format", FORMAT));
   DX_TRY(dx_h5_set_text(f, "/", "program", "diffx"));
   DX_TRY(dx_h5_set_text(f, "/", "content", "record"));
   DX_TRY(dx_h5_set_text(f, "/", "name", p->spec->name));
   DX_TRY(dx_h5_set_text(f, "/", "experiment", p->spec->settings));
   DX_TRY(dx_h5_set_text(f, "/", "modality", p->info->modality));
-  DX_TRY(dx_h5_set_text(f, "/", "dataset_hash", hash));
+  DX_TRY(dx_h5_set_hash(f, "/", "dataset_hash", p->info->hash));
   DX_TRY(dx_h5_set_int(f, "/", "dimension", p->dim));
   DX_TRY(dx_h5_set_int(f, "/", "timesteps", p->process.timesteps));
   DX_TRY(dx_h5_set_int(f, "/", "examples_per_step", p->spec->train.batch));

@@ -127,12 +127,13 @@ static bool stop_file_there(const run *r)
 
 /* --- start and resume ------------------------------------------------------------------ */
 
-dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path)
+dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path, int64_t *step)
 {
   dx_checkpoint_head h;
   dx_error *err = NULL;
 
   DX_TRY(dx_checkpoint_open(path, &h));
+  *step = h.step;
   err = dx_error_in(spec->compatible(spec, h.settings), "%s", path);
   if (!err && h.step > spec->train.steps)
     err = DX_FAIL(CONFIG, "train.steps is %lld, but the run in %s stands at step %lld; allowed: that or more",
@@ -152,11 +153,12 @@ dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char 
 static dx_error *find_checkpoint(const run *r, char **path)
 {
   dx_error *err = NULL;
+  int64_t step;
 
   *path = NULL;
   if (lead(r)) {
     err = dx_checkpoint_find(r->checkpoints, r->team->log, path);
-    if (!err && *path) err = dx_run_may_go_on(r->team, r->spec, *path);
+    if (!err && *path) err = dx_run_may_go_on(r->team, r->spec, *path, &step);
   }
   err = dx_comm_agree(r->team->comm, err);
   if (!err) return dx_comm_broadcast_text(r->team->comm, path);
@@ -242,25 +244,28 @@ static dx_error *begin(run *r)
 
 /* --- at a step ------------------------------------------------------------------------- */
 
-/* Rank 0's own reasons to stop; the others have signals only. */
-static bool wants_stop(const run *r)
+static bool is_over_time(const run *r)
 {
   const double limit = r->spec->run.time_limit;
 
+  return limit > 0 && dx_clock() - r->start > limit;
+}
+
+/* Rank 0's own reasons to stop; the others have signals only. */
+static bool wants_stop(const run *r)
+{
   if (dx_stop_wanted()) return true;
   if (!lead(r)) return false;
-  if (limit > 0 && dx_clock() - r->start > limit) return true;
+  if (is_over_time(r)) return true;
   return state(r)->step % 16 == 0 && stop_file_there(r);
 }
 
 /* What made it stop, as rank 0 sees it. */
 static const char *reason_of_stop(const run *r)
 {
-  const double limit = r->spec->run.time_limit;
-
   if (dx_stop_wanted()) return "by a signal";
   if (stop_file_there(r)) return "by the file stop";
-  return limit > 0 && dx_clock() - r->start > limit ? "by run.time_limit" : "by a signal to another rank";
+  return is_over_time(r) ? "by run.time_limit" : "by a signal to another rank";
 }
 
 /* The same between rounds of a sampling, which take long enough to look for the file each time. The

@@ -12,9 +12,9 @@ dx_error *dx_run_train(const dx_team *team, const dx_spec *spec) DX_MUST_CHECK;
 
 /* Is something with this period due at a step? every: 0 at the last step alone, < 0 never.  Local */
 bool dx_run_due(int64_t every, int64_t step, int64_t last);
-/* May a run of this spec go on from that checkpoint (same scientific settings, same kernels)?
-   DX_E_CONFIG says why not.  Local */
-dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path) DX_MUST_CHECK;
+/* May a run of this spec go on from that checkpoint (same scientific settings, same kernels, no more steps than asked for)?
+   DX_E_CONFIG says why not. step: that of the checkpoint.  Local */
+dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path, int64_t *step) DX_MUST_CHECK;
 /* What an experiment asks of its data, beyond what a problem needs.  Local */
 dx_error *dx_run_check(const dx_problem *p) DX_MUST_CHECK;
 

@@ -2,7 +2,6 @@
 /* train/sample.c - see sample.h. A grain of samples goes from noise to data on one thread, or on a crew of them. */
 #include "train/sample.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -307,19 +306,11 @@ static dx_error *write_labels(dx_h5 *f, const drawing *d)
   return err;
 }
 
-static dx_error *set_hash(dx_h5 *f, const char *name, uint64_t hash)
-{
-  char text[17];
-
-  snprintf(text, sizeof text, "%016" PRIx64, hash);
-  return dx_h5_set_text(f, "/", name, text);
-}
-
 /* What it takes to draw the same again, and to know the weights again. */
 static dx_error *write_provenance(dx_h5 *f, const dx_problem *p, const float *w)
 {
-  DX_TRY(set_hash(f, "weights_hash", dx_hash(w, (size_t)dx_problem_floats(p) * sizeof *w, 0)));
-  DX_TRY(set_hash(f, "dataset_hash", p->info->hash));
+  DX_TRY(dx_h5_set_hash(f, "/", "weights_hash", dx_hash(w, (size_t)dx_problem_floats(p) * sizeof *w, 0)));
+  DX_TRY(dx_h5_set_hash(f, "/", "dataset_hash", p->info->hash));
   DX_TRY(dx_h5_set_text(f, "/", "version", dx_version()));
   DX_TRY(dx_h5_set_text(f, "/", "commit", dx_commit()));
   DX_TRY(dx_h5_set_text(f, "/", "kernels", p->team->kernels));
