@@ -4,17 +4,24 @@
    It is a file without a name (memfd), which the first rank makes and the others open by way of /proc. MPI's own way,
    MPI_Win_allocate_shared, keeps its file in /dev/shm, of which a container has 64 MiB by default; where that is too little,
    Open MPI 4.1 leaves all ranks but the first waiting for ever, and a job that is killed leaves the file behind.
-   Its pages come when they are first written, each beside the rank that does so. A system that grants no memory beyond what it has
-   (vm.overcommit_memory=2) ends a rank there, where memory of its own would have been refused in words. */
+   Its pages come when they are first written, each beside the rank that does so, and most systems (shmem_enabled: never) then
+   give small ones; but asked to collapse those that are there, Linux makes huge ones of them since 6.1, whatever it is set to.
+   A system that grants no memory beyond what it has (vm.overcommit_memory=2) ends a rank there, where memory of its own would
+   have been refused in words. */
 #define _GNU_SOURCE /* memfd_create */
 #include "comm/comm.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+/* Linux's numbers of madvise, which a C library may not know yet and an older Linux refuses. */
+enum { POPULATE_WRITE = 23, COLLAPSE = 25 };
 
 /* How the first rank tells which file it is: a number of a process may mean another one to a rank in a container of its own. */
 typedef struct {
@@ -66,15 +73,45 @@ static int open_file(const door *d)
   return -1;
 }
 
+static uintptr_t up_to_huge(uintptr_t at) { return (at + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; }
+
+/* A free place that begins with a huge page, or NULL: any. It is but a wish: another thread may take it. */
+static void *place_for(size_t bytes)
+{
+  void *const room = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+  if (room == MAP_FAILED) return NULL;
+  munmap(room, bytes + HUGE_PAGE);
+  return (void *)up_to_huge((uintptr_t)room);
+}
+
 static void *map(int file, size_t bytes)
 {
-  void *const p = file < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  void *const p = file < 0 ? MAP_FAILED : mmap(place_for(bytes), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 
-  if (p == MAP_FAILED) return NULL;
-#ifdef MADV_HUGEPAGE /* advice, which few systems follow for shared memory */
-  (void)madvise(p, bytes, MADV_HUGEPAGE);
+  return p == MAP_FAILED ? NULL : p;
+}
+
+void dx_comm_node_memory_take(void *p, size_t bytes)
+{
+#ifdef __linux__
+  const uintptr_t end = (uintptr_t)p + bytes;
+
+  for (uintptr_t at = up_to_huge((uintptr_t)p); at + HUGE_PAGE <= end; at += HUGE_PAGE)
+    if (madvise((void *)at, (size_t)sysconf(_SC_PAGESIZE), POPULATE_WRITE) || madvise((void *)at, HUGE_PAGE, COLLAPSE)) return;
+#else
+  (void)p;
+  (void)bytes;
 #endif
-  return p;
+}
+
+/* Each rank its share. */
+static void take_share(const dx_comm *c, char *p, size_t bytes)
+{
+  const int size = dx_comm_node_size(c), rank = dx_comm_node_rank(c);
+  const int64_t pages = (int64_t)(bytes / HUGE_PAGE), first = dx_share_first(pages, size, rank);
+
+  dx_comm_node_memory_take(p + first * HUGE_PAGE, (size_t)(dx_share_first(pages, size, rank + 1) - first) * HUGE_PAGE);
 }
 
 void *dx_comm_node_memory(const dx_comm *c, size_t bytes)
@@ -89,7 +126,10 @@ void *dx_comm_node_memory(const dx_comm *c, size_t bytes)
   void *const mine = map(file, bytes);
   const bool all = dx_comm_node_all(c, mine != NULL); /* and nobody needs the door any more */
   if (file >= 0) close(file);
-  if (all) return mine;
+  if (all) {
+    take_share(c, mine, bytes);
+    return mine;
+  }
   dx_comm_node_memory_free(mine, bytes);
   return NULL;
 }

@@ -36,6 +36,7 @@ struct dx_reduce {
   float **vector;                /* (mine.vectors) */
   float *area;                   /* all vectors of the node's ranks, rank after rank; NULL: each rank has its own */
   size_t area_bytes;
+  bool at_rest;                  /* my vectors have gone back to the system */
   addition *local, *global;      /* joins among the folders' subtrees, by vectors; among all ranks' */
   int locals, globals;
   float **all;                   /* all ranks' subtrees in order: my slice of each */
@@ -121,6 +122,7 @@ void dx_reduce_rest(dx_reduce *r)
     if (r->area) dx_comm_node_memory_rest(r->vector[i], bytes);
     else dx_memory_give_back(r->vector[i], bytes);
   }
+  r->at_rest = true;
 }
 
 static float *own(int64_t floats) { return dx_memory((size_t)floats * sizeof(float)); }
@@ -365,6 +367,9 @@ void dx_reduce_destroy(dx_reduce *r)
 
 void dx_reduce_start(dx_reduce *r)
 {
+  if (r->area && r->at_rest) /* vectors of a rank follow each other */
+    dx_comm_node_memory_take(vectors_of(r, r->place[r->rank]), (size_t)(r->mine.vectors * row(r)) * sizeof(float));
+  r->at_rest = false;
   if (r->area) dx_comm_node_barrier(r->comm); /* slices that others use may stand in our vectors */
 }
 
