@@ -48,6 +48,13 @@ def diffx(network, way, more, threads, steps):
     return batch / statistics.median(seconds), 10 * batch / sampling_seconds(text), peak
 
 
+def pairs(network, way, other, args, count=5):
+    """How much faster one way trains than another: the median over runs that take turns, for the two are too near each other
+    for the best of few runs."""
+    return statistics.median(diffx(network, way, args.settings, args.threads, args.steps)[0] /
+                             diffx(network, other, args.settings, args.threads, args.steps)[0] for _ in range(count))
+
+
 def torch(network, mode, threads, steps):
     text, _, _ = run([sys.executable, os.path.join(here, 'torch_unet.py'), '--network', network, '--mode', mode,
                       '--batch', str(networks[network][0]), '--threads', str(threads), '--steps', str(steps)])
@@ -67,7 +74,7 @@ def show(name, row, beside=None):
 def judge(network, rows):
     """What was reached of what is wanted; the peer is the best of PyTorch's modes in float32, and the faster of diffx's kernel
     sets, which are equally accurate, counts."""
-    aims, plain = wanted[network], rows['diffx']
+    aims = wanted[network]
     ours = best([rows[way] for way in sets if way in rows])
     float32 = [rows[mode] for mode in modes if mode in rows and mode != 'bf16']
     if float32:
@@ -81,8 +88,6 @@ def judge(network, rows):
             say('crew that recomputes, memory', again[2] / peer[2], aims['recompute'][1], most=True)
     if 'bf16' in rows and 'bf16' in aims:
         say('training, beside bf16', ours[0] / rows['bf16'][0], aims['bf16'])
-    if 'ranks' in aims:
-        say('ranks of one thread beside one rank', rows['diffx, ranks of 1 thread'][0] / plain[0], aims['ranks'])
 
 
 def main():
@@ -114,6 +119,9 @@ def main():
         for mode in modes_here:
             show(f'PyTorch {mode}', rows[mode], rows['diffx'])
         judge(network, rows)
+        if 'ranks' in wanted[network]:
+            say('ranks of one thread beside one rank', pairs(network, 'diffx, ranks of 1 thread', 'diffx', args),
+                wanted[network]['ranks'])
     if not have_torch:
         print('PyTorch or diffusers is not installed: no ratios')
 
