@@ -16,14 +16,11 @@ static dx_error *open_record(const char *path, dx_h5 **out)
 {
   char file[4096];
   struct stat s;
-  char *content = NULL;
   dx_error *err;
 
   snprintf(file, sizeof file, "%s%s", path, !stat(path, &s) && S_ISDIR(s.st_mode) ? "/metrics.h5" : "");
   DX_TRY(dx_h5_open(file, out));
-  err = dx_h5_get_text(*out, "/", "content", &content);
-  if (!err && strcmp(content, "record")) err = DX_FAIL(DATA, "%s is a %s file of diffx, not a record", file, content);
-  free(content);
+  err = dx_h5_expect(*out, "record");
   if (err) {
     dx_h5_close(*out);
     *out = NULL;

@@ -484,7 +484,7 @@ static void bad_files(void)
   refused("too few names", &(recipe){.x = F32(9, 2), .label = I32(9), .labels = labels, .class_names = "a\nb\n"},
           "labels go up to 2, but 2 classes");
   refused("a newer format", &(recipe){.x = F32(5, 2), .format = 2}, "has format 2; this diffx reads formats up to 1");
-  refused("another content", &(recipe){.x = F32(5, 2), .content = "record"}, "is a record file of diffx, not a dataset");
+  refused("another content", &(recipe){.x = F32(5, 2), .content = "record"}, "is a record file of diffx, not a dataset file");
   refused("scale 0", &(recipe){.x = F32(5, 2), .scale = &zero}, "the attribute scale is 0; it must be above 0");
   refused("scale -1", &(recipe){.x = F32(5, 2), .scale = &minus}, "scale is -1");
   refused("scale NaN", &(recipe){.x = F32(5, 2), .scale = &nothing}, "scale is not finite");

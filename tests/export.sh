@@ -194,7 +194,7 @@ refused "neither npz nor folder" 2 "samples.zip is neither a file NAME.npz nor, 
 refused "no such run" 4 "nothing: no such run folder or file of samples" nothing x.npz
 "$diffx" "$exp/smoke.yaml" output=none $short sample.every=never >said 2>&1
 refused "no samples yet" 4 "none: no samples yet in none/samples; diffx sample none draws some" none x.npz
-refused "a checkpoint" 5 "none/checkpoints/step-00000002.h5 is a checkpoint file of diffx, not samples" none/checkpoints/step-00000002.h5 x.npz
+refused "a checkpoint" 5 "none/checkpoints/step-00000002.h5 is a checkpoint file of diffx, not a samples file" none/checkpoints/step-00000002.h5 x.npz
 refused "no HDF5 file" 5 "expected.py is not an HDF5 file" expected.py x.npz
 refused "one argument" 2 "usage: diffx export-samples RUN|SAMPLES.h5 OUT.npz|FOLDER/" rgb
 "$py" - <<'P'

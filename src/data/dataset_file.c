@@ -185,16 +185,9 @@ static dx_error *look_at_classes(const look *l)
 static dx_error *look_at_kind(const look *l)
 {
   int64_t format;
-  char *content = NULL;
-  dx_error *e = NULL;
 
-  if (dx_h5_has_attr(l->f, "/", "content")) {
-    DX_TRY(dx_h5_get_text(l->f, "/", "content", &content));
-    if (strcmp(content, "dataset"))
-      e = DX_FAIL(DATA, "%s is a %s file of diffx, not a dataset", l->path, content);
-    free(content);
-  }
-  if (e || !dx_h5_has_attr(l->f, "/", "format")) return e;
+  if (dx_h5_has_attr(l->f, "/", "content")) DX_TRY(dx_h5_expect(l->f, "dataset"));
+  if (!dx_h5_has_attr(l->f, "/", "format")) return NULL;
   DX_TRY(dx_h5_get_int(l->f, "/", "format", &format));
   if (format > FORMAT)
     return DX_FAIL(DATA, "%s has format %lld; this diffx reads formats up to %d: a newer one is needed",

@@ -80,6 +80,8 @@ dx_error *dx_h5_get_int(dx_h5 *f, const char *path, const char *name, int64_t *v
 dx_error *dx_h5_get_real(dx_h5 *f, const char *path, const char *name, double *v) DX_MUST_CHECK;
 /* malloc'd, owned by the caller. Of an array of texts: a line each. */
 dx_error *dx_h5_get_text(dx_h5 *f, const char *path, const char *name, char **v) DX_MUST_CHECK;
+/* DX_E_DATA unless the file's attribute content names that kind of diffx's files: record, checkpoint, samples, dataset, ... */
+dx_error *dx_h5_expect(dx_h5 *f, const char *content) DX_MUST_CHECK;
 /* Names of the members of a group, or of the attributes of an object, sorted; given back
    by dx_h5_names_free. */
 dx_error *dx_h5_list(dx_h5 *f, const char *group, char ***names, int *count) DX_MUST_CHECK;

@@ -362,6 +362,17 @@ dx_error *dx_h5_get_text(dx_h5 *f, const char *path, const char *name, char **v)
   return e;
 }
 
+dx_error *dx_h5_expect(dx_h5 *f, const char *content)
+{
+  char *found;
+  dx_error *e = NULL;
+
+  DX_TRY(dx_h5_get_text(f, "/", "content", &found));
+  if (strcmp(found, content)) e = DX_FAIL(DATA, "%s is a %s file of diffx, not a %s file", f->path, found, content);
+  free(found);
+  return e;
+}
+
 /* --- names --------------------------------------------------------------- */
 
 /* Name number i of the members of a group, or of an object's attributes. */

@@ -359,15 +359,11 @@ static dx_error *read_sizes(dx_h5 *f, const char *path, dx_model_spec *m)
 
 static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
 {
-  char *content = NULL, *hash = NULL;
+  char *hash = NULL;
   dx_error *err;
 
   *h = (dx_checkpoint_head){0};
-  DX_TRY_GOTO(err, out, dx_h5_get_text(f, "/", "content", &content));
-  if (strcmp(content, "checkpoint")) {
-    err = DX_FAIL(DATA, "%s is a %s file of diffx, not a checkpoint", path, content);
-    goto out;
-  }
+  DX_TRY_GOTO(err, out, dx_h5_expect(f, "checkpoint"));
   DX_TRY_GOTO(err, out, dx_h5_get_int(f, "/", "format", &h->format));
   if (h->format > FORMAT) {
     err = DX_FAIL(DATA, "%s has checkpoint format %lld; this diffx knows up to %d", path, (long long)h->format, FORMAT);
@@ -385,7 +381,6 @@ static dx_error *read_head(dx_h5 *f, const char *path, dx_checkpoint_head *h)
     DX_TRY_GOTO(err, out, dx_h5_get_real(f, "/", "range_hi", &h->hi));
   }
 out:
-  free(content);
   free(hash);
   if (err) dx_checkpoint_head_free(h);
   return err;

@@ -86,14 +86,10 @@ static void close_set(set *s)
 static dx_error *read_facts(set *s)
 {
   dx_dataset_info *const i = &s->info;
-  char *content = NULL, *modality = NULL;
+  char *modality = NULL;
   dx_error *err;
 
-  DX_TRY_GOTO(err, out, dx_h5_get_text(s->f, "/", "content", &content));
-  if (strcmp(content, "samples")) {
-    err = DX_FAIL(DATA, "%s is a %s file of diffx, not samples", s->path, content);
-    goto out;
-  }
+  DX_TRY_GOTO(err, out, dx_h5_expect(s->f, "samples"));
   if (!dx_h5_has_attr(s->f, "/", "scale")) {
     err = DX_FAIL(DATA, "%s was written by an older diffx and does not tell the range of its values; diffx sample draws the same "
                   "samples into a file that does", s->path);
@@ -109,7 +105,6 @@ static dx_error *read_facts(set *s)
     DX_TRY_GOTO(err, out, dx_h5_get_real(s->f, "/", "range_hi", &i->hi));
   }
 out:
-  free(content);
   free(modality);
   return err;
 }
