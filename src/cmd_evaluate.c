@@ -42,9 +42,10 @@ static void print(const dx_problem *p, const dx_evaluation *e)
          several ? ")" : "", (long long)h->examples, h->decoder_variance);
   if (p->grid.steps < p->process.timesteps)
     printf("the process of %lld of the %lld steps (evaluate.respace)\n", (long long)p->grid.steps, (long long)p->process.timesteps);
-  if (h->strata_gain == h->strata_gain)
-    printf("strata by a pilot: terms vary %.3g times less within them than at squares (95 %%: %.3g to %.3g)\n", h->strata_gain, h->strata_gain_low,
-           h->strata_gain_high);
+  if (isnan(h->strata_gain)) return;
+  printf("strata by a pilot: terms vary %.3g times less within them than at squares", h->strata_gain);
+  if (isnan(h->strata_gain_low)) puts(""); /* two examples tell of no interval */
+  else printf(" (95 %%: %.3g to %.3g)\n", h->strata_gain_low, h->strata_gain_high);
 }
 
 /* Where the data have labels, the bound of each class, by its name if the data tell them. */

@@ -172,6 +172,9 @@ for name, row in ('evaluation.h5', 2), ('run/evaluation-00000040.h5', 1):
     one = h5py.File(name)['kl']
     for key in run:
         if key != 't': assert run[key][row].tobytes() == one[key][0].tobytes(), (name, key)
+for name, step, weights in ('evaluation.h5', 60, 'ema'), ('run/evaluation-00000040.h5', 40, 'ema'), ('raw.h5', 60, 'weights'):
+    kept = h5py.File(f'run/checkpoints/step-{step:08}.h5')[weights].attrs['checksum']
+    assert h5py.File(name).attrs['weights_hash'] == kept, (name, kept)
 P
 ranks 2 evaluate run -o sixty.h5 evaluate.timesteps=all evaluate.per_example=terms >said 2>&1 &&
   "$diffx" evaluate run/checkpoints/step-00000040.h5 -o forty-all.h5 evaluate.timesteps=all evaluate.per_example=terms >>said 2>&1 &&
@@ -198,6 +201,9 @@ assert pair.std() < 0.5 * np.hypot(total.std(), early['example_total'][:].std())
 one = h5py.File('evaluation.h5')['kl']
 assert 'example_vb' not in one and one['example_total'].shape == (50,)
 P
+"$diffx" evaluate run -o two.h5 evaluate.timesteps=5 evaluate.strata=neyman evaluate.pilot=2 >said 2>&1 &&
+  grep -q 'strata by a pilot: .* less within them than at squares$' said
+judge $? "a pilot of two tells of no interval"
 says "evaluate within a budget" "50 test examples" "strata by a pilot: " " times less within them than at squares (95 %: " -- \
   evaluate run -o budget.h5 evaluate.timesteps=all evaluate.strata=neyman evaluate.pilot=4 evaluate.budget=949
 python "a budget is spent, as far as whole timesteps go" <<'P'

@@ -340,24 +340,23 @@ static dx_error *create(dx_problem *p, const dx_evaluation_task *task, const dx_
 }
 
 /* What tells this evaluation from all others: settings, data, weights, and the program that folds. */
-static uint64_t key_of(const dx_problem *p, const dx_evaluation_task *task)
+static uint64_t key_of(const dx_problem *p, const dx_evaluation_task *task, uint64_t weights_hash)
 {
-  const int64_t numbers[] = {task->step, task->ema, task->by_example, (int64_t)p->info->hash, (int64_t)sizeof(dx_answer),
-                             dx_evaluation_numbers(p->grid.steps, p->info->classes)};
+  const int64_t numbers[] = {task->step, task->ema, task->by_example, (int64_t)p->info->hash, (int64_t)weights_hash,
+                             (int64_t)sizeof(dx_answer), dx_evaluation_numbers(p->grid.steps, p->info->classes)};
   const char *const words[] = {p->spec->settings, p->team->kernels, dx_version(), dx_commit()};
   uint64_t key = dx_hash(numbers, sizeof numbers, 0);
 
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) key = dx_hash(words[i], strlen(words[i]), key);
-  if (dx_problem_floats(p) > 0) key = dx_hash(task->w, (size_t)dx_problem_floats(p) * sizeof *task->w, key);
   return key;
 }
 
 /* Rank 0's.  Local */
-static dx_error *open_partial(const dx_problem *p, const dx_evaluation_task *task, dx_patience *wait)
+static dx_error *open_partial(const dx_problem *p, const dx_evaluation_task *task, uint64_t weights_hash, dx_patience *wait)
 {
   *wait = task->wait;
   if (!task->partial || dx_comm_rank(p->team->comm) > 0) return NULL;
-  return dx_partial_open(task->partial, key_of(p, task), p->team->log, &wait->partial);
+  return dx_partial_open(task->partial, key_of(p, task, weights_hash), p->team->log, &wait->partial);
 }
 
 dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluation *out)
@@ -375,7 +374,8 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
   DX_TRY(dx_evaluation_possible(p));
   if (task->by_example) DX_TRY(check_by_example(p));
   err = create(p, task, &strata, &y, out);
-  if (!err) err = open_partial(p, task, &wait);
+  if (dx_comm_rank(c) == 0) out->weights_hash = dx_problem_weights_hash(p, task->w);
+  if (!err) err = open_partial(p, task, out->weights_hash, &wait);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, DX_USER_EVALUATION, &wait));
   DX_TRY_GOTO(err, out, dx_problem_predictor(p, task->w, p->spec->evaluate.grain, DX_MANY_ITEMS, &predictor));

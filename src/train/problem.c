@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/math.h"
 
 int64_t dx_problem_timesteps(const dx_spec *s)
@@ -103,6 +104,11 @@ int64_t dx_problem_train_examples(const dx_problem *p, int64_t wanted)
 const dx_params *dx_problem_params(const dx_problem *p) { return p->net ? dx_net_params(p->net) : NULL; }
 
 int64_t dx_problem_floats(const dx_problem *p) { return p->net ? dx_net_params(p->net)->floats : 0; }
+
+uint64_t dx_problem_weights_hash(const dx_problem *p, const float *w)
+{
+  return dx_hash(w, (size_t)dx_problem_floats(p) * sizeof *w, 0);
+}
 
 /* What a perfect network would say, its best variance beside it where that is learned. */
 static void predict_exact(void *ctx, int crew, int64_t n, const int32_t *t, const dx_level *level, const int32_t *label,

@@ -41,6 +41,8 @@ dx_model_spec dx_problem_model(const dx_problem *p);
 const dx_params *dx_problem_params(const dx_problem *p);
 /* Floats of the parameter vector; 0 with the exact predictor. */
 int64_t dx_problem_floats(const dx_problem *p);
+/* Of that many weights, as checkpoints have it; by it files say whose they are.  Local */
+uint64_t dx_problem_weights_hash(const dx_problem *p, const float *w);
 /* Make the predictor ready for passes of B examples with these weights, of which this rank has `items` to do at a time.  Collective */
 dx_error *dx_problem_predictor(dx_problem *p, const float *w, int64_t B, int64_t items, dx_predictor *out) DX_MUST_CHECK;
 /* The objective with x0hat clipped where the data declare a range: for evaluation and sampling. */

@@ -643,6 +643,7 @@ static dx_error *save(const dx_record *r, const dx_evaluation *e, const char *pa
 
   DX_TRY(dx_h5_create(&f));
   err = write_all(f, r);
+  if (!err && e) err = dx_h5_set_hash(f, "/", "weights_hash", e->weights_hash);
   if (!err && e) err = write_examples(f, e);
   if (!err) err = dx_h5_save(f, path);
   dx_h5_close(f);

@@ -37,6 +37,6 @@ dx_error *dx_record_mark(dx_record *r, int64_t step) DX_MUST_CHECK;
 bool dx_record_has_evaluation(const dx_record *r, int64_t step);
 /* Put metrics.h5 on disk. */
 dx_error *dx_record_save(dx_record *r) DX_MUST_CHECK;
-/* One evaluation as a record of its own at path, outside of any run. */
+/* One evaluation as a record of its own at path, outside of any run; it tells which weights. */
 dx_error *dx_record_write_evaluation(const dx_problem *p, const dx_evaluation *e, const char *path) DX_MUST_CHECK;
 #endif

@@ -23,7 +23,7 @@ const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, count, "1000", 1, 1e9, "samples drawn", .role = DX_FREE),
   DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread, or one crew (run.crew), draws at a time",
             .role = DX_FREE),
-  DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)",
+  DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)", .choices = "ancestral|ddim|heun",
             .role = DX_FREE),
   DX_OPTION(dx_sample_config, weights, "ema", 0, 0, "which weights, as evaluate.weights", .role = DX_FREE),
   DX_OPTION(dx_sample_config, trajectory, "0", 0, 1000, "snapshots of the way from noise to data that are kept",
@@ -309,7 +309,7 @@ static dx_error *write_labels(dx_h5 *f, const drawing *d)
 /* What it takes to draw the same again, and to know the weights again. */
 static dx_error *write_provenance(dx_h5 *f, const dx_problem *p, const float *w)
 {
-  DX_TRY(dx_h5_set_hash(f, "/", "weights_hash", dx_hash(w, (size_t)dx_problem_floats(p) * sizeof *w, 0)));
+  DX_TRY(dx_h5_set_hash(f, "/", "weights_hash", dx_problem_weights_hash(p, w)));
   DX_TRY(dx_h5_set_hash(f, "/", "dataset_hash", p->info->hash));
   DX_TRY(dx_h5_set_text(f, "/", "version", dx_version()));
   DX_TRY(dx_h5_set_text(f, "/", "commit", dx_commit()));
