@@ -2,6 +2,7 @@
 /* experiment.c - see experiment.h. */
 #include "experiment.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ static const dx_option general_options[] = {
 
 static const dx_option model_options[] = {
   DX_OPTION(model_config, kind, "mlp", 0, 0,
-            "which network (diffx list), or exact: the best possible prediction, where it is known in closed form"),
+            "which network, or exact: the best possible prediction, where it is known in closed form", .choices = "exact|mlp|unet"),
   DX_OPTION_END
 };
 
@@ -105,11 +106,9 @@ struct dx_experiment {
   char *settings, *everything;
 };
 
-static void add_section(dx_experiment *e, const char *prefix, const dx_option *options, void *into,
-                        const char *only_with)
+static void add_section(dx_experiment *e, dx_section s)
 {
-  if (e->sections < DX_SECTIONS)
-    e->section[e->sections++] = (dx_section){.prefix = prefix, .options = options, .into = into, .only_with = only_with};
+  if (e->sections < DX_SECTIONS) e->section[e->sections++] = s;
 }
 
 static const char *name_of(const dx_keys *keys, int c)
@@ -120,29 +119,8 @@ static const char *name_of(const dx_keys *keys, int c)
   return text ? text : o->preset;
 }
 
-/* An error for a name that is in no list, with the names that are. */
-static dx_error *unknown(const dx_keys *keys, int c, const char *name)
-{
-  const char *nearest = NULL;
-  char all[512] = "";
-  int best = 4;
-  kind k;
-
-  for (int i = 0; choice[c].at(i, &k); i++) {
-    const int d = dx_text_distance(name, k.name);
-
-    snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", k.name);
-    if (d < best) {
-      best = d;
-      nearest = k.name;
-    }
-  }
-  if (!nearest) return dx_keys_wrong(keys, choice[c].key, "is %s; allowed: %s", name, all);
-  return dx_keys_wrong(keys, choice[c].key, "is %s; did you mean %s? allowed: %s", name, nearest, all);
-}
-
 /* Sections of a choice: its common table, then those of its kinds, the chosen one filled. Where the
-   name is unknown all are accepted, so that one mistake is not told as many. */
+   name is unknown (the common table says so) all are accepted, so that one mistake is not told as many. */
 static dx_error *add_kinds(dx_experiment *e, const dx_keys *keys, int c, void *common, int *chosen)
 {
   const char *const name = name_of(keys, c);
@@ -151,16 +129,17 @@ static dx_error *add_kinds(dx_experiment *e, const dx_keys *keys, int c, void *c
   *chosen = -1;
   for (int i = 0; choice[c].at(i, &k); i++)
     if (!strcmp(k.name, name)) *chosen = i;
-  add_section(e, choice[c].prefix, choice[c].common, common, NULL);
+  add_section(e, (dx_section){.prefix = choice[c].prefix, .options = choice[c].common, .into = common});
   for (int i = 0; i < KINDS_MOST && choice[c].at(i, &k); i++) {
     const bool filled = *chosen < 0 || *chosen == i;
 
     if (filled && !(e->kind_config[c][i] = calloc(1, k.config_size + 1)))
       return DX_FAIL(INTERNAL, "no memory for an experiment");
     snprintf(e->only_with[c][i], sizeof e->only_with[c][i], "%s: %s", choice[c].key, k.name);
-    add_section(e, choice[c].prefix, k.options, e->kind_config[c][i], e->only_with[c][i]);
+    add_section(e, (dx_section){.prefix = choice[c].prefix, .options = k.options, .into = e->kind_config[c][i],
+                                .only_with = e->only_with[c][i]});
   }
-  return *chosen < 0 ? unknown(keys, c, name) : NULL;
+  return NULL;
 }
 
 /* All sections with the places that they fill; the choices' errors. */
@@ -169,15 +148,15 @@ static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[
   dx_spec *const s = &e->spec;
   dx_error *err;
 
-  add_section(e, "", general_options, &e->general, NULL);
+  add_section(e, (dx_section){.prefix = "", .options = general_options, .into = &e->general});
   err = add_kinds(e, keys, DATA, &s->data, &chosen[DATA]);
   err = dx_keys_both(err, add_kinds(e, keys, SCHEDULE, &s->process, &chosen[SCHEDULE]));
   err = dx_keys_both(err, add_kinds(e, keys, MODEL, &e->model, &chosen[MODEL]));
   err = dx_keys_both(err, add_kinds(e, keys, LOSS, &s->objective, &chosen[LOSS]));
-  add_section(e, "train", dx_train_options, &s->train, NULL);
-  add_section(e, "evaluate", dx_evaluate_options, &s->evaluate, NULL);
+  add_section(e, (dx_section){.prefix = "train", .options = dx_train_options, .into = &s->train});
+  add_section(e, (dx_section){.prefix = "evaluate", .options = dx_evaluate_options, .into = &s->evaluate});
   err = dx_keys_both(err, add_kinds(e, keys, SAMPLER, &s->sample, &chosen[SAMPLER]));
-  add_section(e, "run", dx_run_options, &s->run, NULL);
+  add_section(e, (dx_section){.prefix = "run", .options = dx_run_options, .into = &s->run});
   return err;
 }
 
@@ -264,6 +243,7 @@ static dx_error *fill(dx_experiment *e, const dx_keys *keys)
 
   err = dx_keys_both(err, dx_keys_fill(keys, e->section, e->sections));
   if (err) return err;
+  for (int c = 0; c < CHOICES; c++) assert(chosen[c] >= 0); /* choices of the table and of the list are the same */
   s->schedule = dx_schedule_at(chosen[SCHEDULE]);
   s->model = chosen[MODEL] > 0 ? dx_model_at(chosen[MODEL] - 1) : NULL;
   s->loss = dx_loss_at(chosen[LOSS]);

@@ -104,7 +104,10 @@ refused "heun's option of another sampler" 3 0 "command line: sample.churn only 
 refused "count = 0" 3 0 "command line: sample.count is 0; allowed: a whole number from 1" -- "$exp/smoke.yaml" sample.count=0 --dry-run
 refused "threads = 100000" 3 0 "command line: run.threads is 100000; allowed: a whole number from 0 to 4096, or auto" -- "$exp/smoke.yaml" run.threads=100000 --dry-run
 refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed: auto, portable, avx2, avx512 or amx" -- "$exp/smoke.yaml" run.kernels=avx3 --dry-run
-refused "an unknown model" 3 0 "command line: model.kind is mpl; did you mean mlp? allowed: exact, mlp" -- "$exp/points.yaml" model.kind=mpl --dry-run
+refused "an unknown model" 3 0 "command line: model.kind is mpl; allowed: exact, mlp or unet; did you mean mlp?" -- "$exp/points.yaml" model.kind=mpl --dry-run
+refused "an unknown schedule" 3 0 "process.schedule is linar; allowed: linear, cosine" -- "$exp/points.yaml" process.schedule=linar --dry-run
+test "$(grep -c . said)" = 1
+ok $? "is told once, and nothing of what another one would need"
 printf 'model:\n  kind: exact\n  hidden: [3]\ndata: {kind: gaussian}\n' >other.yaml
 refused "a key of another choice" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- other.yaml --dry-run
 refused "nor does the file's own choice on the command line take it away" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- \

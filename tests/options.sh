@@ -27,6 +27,20 @@ ok $bad "diffx help SECTION shows all of its keys"
   grep -qx model.channels said
 ok $? "diffx help SECTION.CHOICE shows those of a choice"
 
+# Names that the tables of options allow are those of the lists.
+"$diffx" list >list
+bad=0
+for key in $(sed -n 's/^[a-z].*(\([a-z_]*\.[a-z_]*\))$/\1/p' list); do
+  test "$key" = run.kernels && continue
+  sed -n "/($key)\$/,/^[a-z]/s/^  \([a-z0-9_-]*\) .*/\1/p" list | sort >listed
+  "$diffx" help "$key" | sed -n 's/^  allowed  //p' | sed 's/, or / /; s/ or / /; s/,//g' | tr ' ' '\n' | sort >allowed
+  cmp -s listed allowed || { bad=1; echo "# $key"; show allowed; }
+  echo "$key" >>compared
+done
+ok $bad "diffx list and diffx help have the same names"
+test "$(wc -l <compared)" = 8
+ok $? "of eight lists"
+
 # images of the sizes of the data files that experiments name, in their place
 "$diffx" data make shapes 32.h5 size=32 train=2000 test=600 >said 2>&1 && "$diffx" data make shapes 28.h5 size=28 train=2000 test=600 >said 2>&1
 ok $? "stand-ins for data files"

@@ -314,11 +314,23 @@ static void check_key(report *r, const dx_key *k)
   else complain(r, k, k->key, "is a section; expected keys below it");
 }
 
+/* The key in "model.kind: mlp", which chooses among sections. */
+static void chooser_of(const dx_section *s, char *key, size_t room)
+{
+  const char *words = s->only_with ? s->only_with : "";
+
+  snprintf(key, room, "%.*s", (int)strcspn(words, ":"), words);
+}
+
+/* Of a choice that is wrong itself nothing is missing. */
 static void check_missing(report *r)
 {
   for (int i = 0; i < r->count; i++) {
     const dx_section *s = &r->sections[i];
+    char chooser[256];
 
+    chooser_of(s, chooser, sizeof chooser);
+    if (is_reported(r, chooser)) continue;
     for (const dx_option *o = s->options; s->into && o->key; o++) {
       char key[256], allowed[1024];
 
@@ -328,14 +340,6 @@ static void check_missing(report *r)
       complain(r, NULL, key, "is missing (%s); allowed: %s", o->help, allowed);
     }
   }
-}
-
-/* The key in "model.kind: mlp", which chooses among sections. */
-static void chooser_of(const dx_section *s, char *key, size_t room)
-{
-  const char *words = s->only_with ? s->only_with : "";
-
-  snprintf(key, room, "%.*s", (int)strcspn(words, ":"), words);
 }
 
 /* A section of a choice that was not made, and that knows the key. */
