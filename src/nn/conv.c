@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/share.h"
 #include "nn/panels.h"
 #include "nn/winograd.h"
 
@@ -36,7 +37,6 @@ static int size_of(const dx_conv *l) { return l->kind == DX_CONV_1 ? 1 : 3; }
 static int64_t stride_of(const dx_conv *l) { return l->kind == DX_CONV_3_HALF || l->kind == DX_CONV_3_HALF_1 ? 2 : 1; }
 static int64_t pad_of(const dx_conv *l) { return l->kind == DX_CONV_1 || l->kind == DX_CONV_3_HALF ? 0 : 1; }
 static int64_t patch_of(const dx_conv *l) { return size_of(l) * size_of(l) * l->in; }
-static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* W as a matrix, the factor of its way. */
 static int64_t rows_of_w(const dx_conv *l) { return l->way == DX_CONV_SHIFTS ? 9 * l->out : l->out; }
@@ -92,7 +92,7 @@ dx_shape dx_conv_out(const dx_conv *l, dx_shape x)
 /* ---- by patches ---- */
 
 /* Rows of y per product, of all examples. */
-static int64_t rows_of(dx_shape y) { return less((BLOCK + y.w - 1) / y.w, y.b * y.h); }
+static int64_t rows_of(dx_shape y) { return dx_min((BLOCK + y.w - 1) / y.w, y.b * y.h); }
 
 /* Patches of a block: each member's in forward, the crew's in backward. */
 static float *columns(const dx_conv *l, dx_shape s, dx_arena *a)
@@ -149,7 +149,7 @@ static void scatter(const dx_conv *l, const dx_kernels *k, dx_shape s, const flo
       const int64_t r = row_under(l, s, first + i, u);
 
       for (int64_t j = 0; j < w && r >= 0; j++) {
-        const int64_t left = j * stride - pad, from = left < 0 ? -left : 0, to = less(3, s.w - left);
+        const int64_t left = j * stride - pad, from = left < 0 ? -left : 0, to = dx_min(3, s.w - left);
         float *const g = gx + (r * s.w + left + from) * in;
 
         k->add((to - from) * in, g, cols + ((i * w + j) * 9 + u * 3 + from) * in, g);
@@ -197,7 +197,7 @@ static void multiply_patches(const void *patches_, int64_t from, int64_t to, int
 
   if (!bare) start(q, from, to, member);
   for (int64_t i = from; i < to; i += rows) {
-    const int64_t m = less(rows, to - i);
+    const int64_t m = dx_min(rows, to - i);
 
     if (cols) gather(l, q->s, q->x, i, m, cols);
     dx_panels_gemm(q->p->kernel, m * o.w, l->out, n, cols ? cols : q->x + i * o.w * n, n, forward_w(l, q->p),
@@ -260,7 +260,7 @@ static void patches_backward(const dx_conv *l, const dx_pass *p, dx_shape s, con
 
   if (gx && q.cols) memset(gx, 0, (size_t)dx_shape_count(s) * sizeof *gx);
   for (; q.first < o.b * o.h; q.first += q.rows) {
-    q.rows = less(rows_of(o), o.b * o.h - q.first);
+    q.rows = dx_min(rows_of(o), o.b * o.h - q.first);
     if (q.cols) dx_crew_do(p->crew, q.rows, gather_rows, &q);
     dx_crew_do(p->crew, l->out, patches_weights, &q);
     if (!gx) continue;
@@ -372,7 +372,7 @@ typedef struct {
 static void sum_pixels(const void *bias_sums_, int64_t from, int64_t to, int member)
 {
   const bias_sums *const q = bias_sums_;
-  const int64_t c = from * LINE, n = less(to * LINE, q->o.c) - c;
+  const int64_t c = from * LINE, n = dx_min(to * LINE, q->o.c) - c;
 
   (void)member;
   for (int64_t b = 0; b < q->o.b; b++) {

@@ -4,14 +4,14 @@
 
 #include <string.h>
 
-enum { ROWS = 96 }; /* of A that stay in the cache while all panels pass */
+#include "base/share.h"
 
-static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
+enum { ROWS = 96 }; /* of A that stay in the cache while all panels pass */
 
 void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels)
 {
   for (int64_t j = 0; j < n; j += DX_PANEL, panels += k * DX_PANEL) {
-    const int64_t width = less(DX_PANEL, n - j);
+    const int64_t width = dx_min(DX_PANEL, n - j);
 
     for (int64_t l = 0; l < k; l++) memcpy(panels + l * DX_PANEL, b + l * n + j, (size_t)width * sizeof *b);
   }
@@ -20,19 +20,19 @@ void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels)
 void dx_panels_pack_turned(const dx_kernels *kernel, int64_t n, int64_t k, const float *bt, float *panels)
 {
   for (int64_t j = 0; j < n; j += DX_PANEL, panels += k * DX_PANEL)
-    kernel->transpose(less(DX_PANEL, n - j), k, bt + j * k, k, panels, DX_PANEL);
+    kernel->transpose(dx_min(DX_PANEL, n - j), k, bt + j * k, k, panels, DX_PANEL);
 }
 
 void dx_panels_gemm(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, const float *a, int64_t ra,
                     const float *panels, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
   for (int64_t i = 0; i < m; i += ROWS)
-    kernel->gemm_packed(less(ROWS, m - i), n, k, a + i * ra, ra, panels, c + i * rc, rc, bias, mode);
+    kernel->gemm_packed(dx_min(ROWS, m - i), n, k, a + i * ra, ra, panels, c + i * rc, rc, bias, mode);
 }
 
 void dx_panels_gemm_both(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c,
                          int64_t rc)
 {
   for (int64_t i = 0; i < m; i += ROWS)
-    kernel->gemm_packed_a(less(ROWS, m - i), n, k, a + i * DX_PANEL, m * DX_PANEL, b, 0, c + i * rc, rc, DX_GEMM_SET);
+    kernel->gemm_packed_a(dx_min(ROWS, m - i), n, k, a + i * DX_PANEL, m * DX_PANEL, b, 0, c + i * rc, rc, DX_GEMM_SET);
 }

@@ -5,8 +5,9 @@
 #define DX_NN_PANELS_H
 #include "kernel/kernel.h"
 
-/* Floats of a packed matrix. */
-static inline int64_t dx_panels_size(int64_t n, int64_t k) { return (n + DX_PANEL - 1) / DX_PANEL * DX_PANEL * k; }
+/* Panels of n columns, and floats of a packed matrix. */
+static inline int64_t dx_panels_in(int64_t n) { return (n + DX_PANEL - 1) / DX_PANEL; }
+static inline int64_t dx_panels_size(int64_t n, int64_t k) { return dx_panels_in(n) * DX_PANEL * k; }
 /* B into panels, from B (k,n) or from its transpose (n,k). */
 void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels);
 void dx_panels_pack_turned(const dx_kernels *kernel, int64_t n, int64_t k, const float *bt, float *panels);

@@ -17,16 +17,15 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/share.h"
 #include "nn/panels.h"
 
 enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4, LINE = 16 };
 
-static int64_t row_of(int64_t channels) { return (channels + 15) / 16 * 16 + 16; }
+static int64_t padded(int64_t floats) { return (floats + LINE - 1) / LINE * LINE + LINE; }
 /* Floats from one slice of U to the next: an odd number of lines, for the 36 that are written at once would else fight
    for the same lines of the cache. */
 static int64_t slice_of(const dx_conv *l) { return (dx_panels_size(l->out, l->in) / LINE | 1) * LINE; }
-static int64_t less(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t panels_in(int64_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* ---- the weights ---- */
 
@@ -45,7 +44,7 @@ static void pack_square(const packing *q, int64_t o, int64_t c)
 {
   const dx_conv *const l = q->l;
   const dx_kernels *const k = q->p->kernel;
-  const int64_t outs = less(PANEL, l->out - o), ins = less(PANEL, l->in - c);
+  const int64_t outs = dx_min(PANEL, l->out - o), ins = dx_min(PANEL, l->in - c);
   const float *const w = q->p->w + l->w.at + o * 9 * l->in + c;
   float turned[PANEL * 9 * PANEL];
 
@@ -68,7 +67,7 @@ void dx_winograd_pack(const dx_conv *l, const dx_pass *p, float *packed)
 {
   const packing q = {l, p, packed + l->packed};
 
-  dx_crew_do(p->crew, panels_in(l->out), pack_panels, &q);
+  dx_crew_do(p->crew, dx_panels_in(l->out), pack_panels, &q);
 }
 
 /* ---- tiles ---- */
@@ -123,9 +122,9 @@ typedef struct {
 
 static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
 {
-  scratch q = {.tiles = less(BLOCK, tiling_of(s).count), .row_v = row_of(l->in), .most = l->in > l->out ? l->in : l->out};
+  scratch q = {.tiles = dx_min(BLOCK, tiling_of(s).count), .row_v = padded(l->in), .most = l->in > l->out ? l->in : l->out};
 
-  q.columns = panels_in(q.tiles) * PANEL;
+  q.columns = dx_panels_in(q.tiles) * PANEL;
   q.slice_v = q.tiles * q.row_v + LINE;
   q.v = dx_arena_floats(a, SLICES * q.slice_v);
   q.zero = dx_arena_floats(a, q.most);
@@ -139,7 +138,7 @@ static scratch take(const dx_conv *l, dx_shape s, dx_arena *a)
 static void take_forward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
 {
   *q = take(l, s, a);
-  q->row_m = row_of(l->out);
+  q->row_m = padded(l->out);
   q->slice_m = q->tiles * q->row_m + LINE;
   q->m = dx_arena_floats(a, SLICES * q->slice_m);
   q->bias = dx_arena_floats(a, s.b * l->out);
@@ -151,9 +150,9 @@ static void take_backward(const dx_conv *l, dx_shape s, dx_arena *a, scratch *q)
 {
   *q = take(l, s, a);
   q->whole = tiling_of(s).count > 2 * BLOCK;
-  q->outs = q->whole ? l->out : less(SQUARE, l->out);
-  q->ins = q->whole ? l->in : less(SQUARE, l->in);
-  q->slice_gu = (q->outs * q->ins + 15) / 16 * 16 + 16;
+  q->outs = q->whole ? l->out : dx_min(SQUARE, l->out);
+  q->ins = q->whole ? l->in : dx_min(SQUARE, l->in);
+  q->slice_gu = padded(q->outs * q->ins);
   q->slice_z = q->columns * l->out + LINE;
   q->z = dx_arena_floats(a, SLICES * q->slice_z);
   q->slice_gv = q->columns * l->in + LINE;
@@ -238,7 +237,7 @@ void dx_winograd_forward(const dx_conv *l, const dx_pass *p, dx_shape s, const f
   block b = {.l = l, .kernel = p->kernel, .q = &q, .u = p->packed + l->packed, .in = tiling_of(s), .x = x, .base = base.pixels,
              .out = tiling_of(dx_conv_out(l, s)), .y = y};
   for (; b.first < b.in.count; b.first += q.tiles) {
-    b.tiles = less(q.tiles, b.in.count - b.first);
+    b.tiles = dx_min(q.tiles, b.in.count - b.first);
     dx_crew_do(p->crew, b.tiles, transform_x, &b);
     dx_crew_do(p->crew, SLICES, multiply_v, &b);
     dx_crew_do(p->crew, b.tiles, transform_m, &b);
@@ -261,16 +260,16 @@ static void panel_pixels(const block *b, const tiling *t, const float *image, in
 static void transform_gy(const void *block_, int64_t from, int64_t to, int member)
 {
   const block *const b = block_;
-  const int64_t out = b->l->out, across = panels_in(out);
+  const int64_t out = b->l->out, across = dx_panels_in(out);
   const float *p[16 * PANEL];
 
   (void)member;
   for (int64_t next; from < to; from = next) {
     const int64_t panel = from / across, c = from % across * PANEL;
 
-    next = less(to, (panel + 1) * across);
+    next = dx_min(to, (panel + 1) * across);
     panel_pixels(b, &b->out, b->gy + c, panel, 0, b->q->zero, p);
-    b->kernel->winograd_z(less((next - from) * PANEL, out - c), p, b->q->z + (panel * out + c) * PANEL, b->q->slice_z);
+    b->kernel->winograd_z(dx_min((next - from) * PANEL, out - c), p, b->q->z + (panel * out + c) * PANEL, b->q->slice_z);
   }
 }
 
@@ -311,7 +310,7 @@ static void square_weights(const void *block_, int64_t from, int64_t to, int mem
 
   for (int64_t n = from; n < to; n++) {
     const int64_t o = n / squares_across(b) * q->outs, c = n % squares_across(b) * q->ins;
-    const int64_t outs = less(q->outs, b->l->out - o), ins = less(q->ins, b->l->in - c);
+    const int64_t outs = dx_min(q->outs, b->l->out - o), ins = dx_min(q->ins, b->l->in - c);
 
     for (int64_t i = 0; i < SLICES; i++) multiply_z(b, i, o, outs, c, ins, gu);
     for (int64_t i = 0; i < outs; i++)
@@ -340,7 +339,7 @@ static void multiply_u(const void *block_, int64_t first, int64_t last, int memb
 
   (void)member;
   for (int64_t i = first; i < last; i++)
-    dx_panels_gemm_both(b->kernel, b->l->in, panels_in(b->tiles) * PANEL, b->l->out, b->u + i * slice_of(b->l),
+    dx_panels_gemm_both(b->kernel, b->l->in, dx_panels_in(b->tiles) * PANEL, b->l->out, b->u + i * slice_of(b->l),
                         q->z + i * q->slice_z, q->gv + i * q->slice_gv, q->columns);
 }
 
@@ -348,11 +347,11 @@ static void multiply_u(const void *block_, int64_t first, int64_t last, int memb
 static void transform_gv(const void *block_, int64_t from, int64_t to, int member)
 {
   const block *const b = block_;
-  const int64_t c = from * LINE, n = less(to * LINE, b->l->in) - c;
+  const int64_t c = from * LINE, n = dx_min(to * LINE, b->l->in) - c;
   const scratch *const q = b->q;
   const float *p[36 * PANEL];
 
-  for (int64_t i = 0; i < panels_in(b->tiles); i++) {
+  for (int64_t i = 0; i < dx_panels_in(b->tiles); i++) {
     panel_pixels(b, &b->in, b->gx + c, i, 1, beside_of(b, member), p);
     b->kernel->winograd_gx(n, q->gv + c * q->columns + i * PANEL, q->columns, q->slice_gv, (float *const *)p);
   }
@@ -378,9 +377,9 @@ void dx_winograd_backward(const dx_conv *l, const dx_pass *p, dx_shape s, const 
              .out = tiling_of(dx_conv_out(l, s)), .gy = gy, .gx = gx, .gw = p->gw + l->w.at};
   if (gx) dx_crew_do(p->crew, s.b * s.h, clear, &b);
   for (; b.first < b.in.count; b.first += q.tiles) {
-    b.tiles = less(q.tiles, b.in.count - b.first);
+    b.tiles = dx_min(q.tiles, b.in.count - b.first);
     dx_crew_do(p->crew, b.tiles, transform_x, &b);
-    dx_crew_do(p->crew, panels_in(b.tiles) * panels_in(l->out), transform_gy, &b);
+    dx_crew_do(p->crew, dx_panels_in(b.tiles) * dx_panels_in(l->out), transform_gy, &b);
     weight_gradient(&b, p->crew);
     if (!gx) continue;
     dx_crew_do(p->crew, SLICES, multiply_u, &b);
