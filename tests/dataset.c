@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "io/file.h"
 #include "io/h5.h"
+#include "errors.h"
 #include "tap.h"
 
 static dx_comm *comm, *alone;
@@ -26,22 +27,7 @@ static char dir[64] = "/tmp/diffx-dataset-XXXXXX";
     if (rank == 0) ok(everywhere_, __VA_ARGS__);                \
   } while (0)
 
-static const char *in(const char *name)
-{
-  static char path[4][256];
-  static int next;
-  char *p = path[next++ % 4];
-
-  snprintf(p, sizeof path[0], "%s/%s", dir, name);
-  return p;
-}
-
-static int fine(dx_error *e)
-{
-  if (e) printf("# rank %d got: %s\n", rank, dx_error_text(e));
-  dx_error_free(e);
-  return !e;
-}
+static const char *in(const char *name) { return path_in(dir, name); }
 
 /* Whether all ranks got this code and words, and the same text. Frees e. */
 static int all_fail(dx_error *e, dx_code code, const char *words)

@@ -2,6 +2,7 @@
 /* Folders of diffusers and their safetensors: a network that diffusers saved predicts the same here, is written back as it was,
    and every damage is refused by name. golden/unet2d.py made the network and its prediction. */
 #include "train/diffusers.h"
+#include "errors.h"
 #include "tap.h"
 #include <math.h>
 #include <stdlib.h>
@@ -25,13 +26,6 @@ static int says(dx_error *e, const char *words)
   if (!good) printf("# %s\n", e ? dx_error_text(e) : "no error");
   dx_error_free(e);
   return good;
-}
-
-static int fine(dx_error *e)
-{
-  if (e) printf("# %s\n", dx_error_text(e));
-  dx_error_free(e);
-  return e == NULL;
 }
 
 static void write_file(const char *name, const char *bytes, size_t size)

@@ -12,36 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "errors.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/diffx-file-XXXXXX";
 
-static const char *in(const char *name)
-{
-  static char path[4][256];
-  static int next;
-  char *p = path[next++ % 4];
-
-  snprintf(p, sizeof path[0], "%s/%s", dir, name);
-  return p;
-}
-
-/* Whether e has that code and those words; frees it. */
-static int fails(dx_error *e, dx_code code, const char *words)
-{
-  const int good = e && dx_error_code(e) == code && strstr(dx_error_text(e), words);
-
-  if (!good) printf("# got: %s\n", e ? dx_error_text(e) : "no error");
-  dx_error_free(e);
-  return good;
-}
-
-static int fine(dx_error *e)
-{
-  if (e) printf("# got: %s\n", dx_error_text(e));
-  dx_error_free(e);
-  return !e;
-}
+static const char *in(const char *name) { return path_in(dir, name); }
 
 static int holds(const char *path, const char *bytes, size_t size)
 {

@@ -3,6 +3,7 @@
 #include "kernel/kernel.h"
 
 #include "base/random.h"
+#include "nn/panels.h"
 #include "tap.h"
 
 #include <fenv.h>
@@ -118,9 +119,6 @@ static int same_gemm(const dx_kernels *k[2])
          gemm_case(k, START, 15, 49, 129, 3, 0, DX_GEMM_BIAS_RELU) & gemm_case(k, END, 23, 70, 300, 1, 1, DX_GEMM_ADD);
 }
 
-/* Floats of a packed matrix (k,n). */
-static int64_t packed_size(int64_t n, int64_t k) { return (n + DX_PANEL - 1) / DX_PANEL * DX_PANEL * k; }
-
 /* Rows of all block heights, columns of all strips, k of several runs. */
 static int same_gemm_packed(const dx_kernels *k[2])
 {
@@ -134,7 +132,7 @@ static int same_gemm_packed(const dx_kernels *k[2])
         const place where = (place)((i + j + l) % 2);
         const dx_gemm_mode mode = (dx_gemm_mode)((i + 2 * j + l) % 4);
         const int64_t m = ms[i], n = ns[j], d = ds[l], ra = d + (int64_t)(i % 3), rc = n + (int64_t)(j % 3);
-        const int64_t na = m ? (m - 1) * ra + d : 0, nb = packed_size(n, d), nc = m ? (m - 1) * rc + n : 0;
+        const int64_t na = m ? (m - 1) * ra + d : 0, nb = dx_panels_size(n, d), nc = m ? (m - 1) * rc + n : 0;
 
         fill(in[0], where, na, 0);
         fill(in[1], where, nb, 1000);
@@ -153,7 +151,7 @@ static int same_gemm_packed(const dx_kernels *k[2])
 static int packed_a_case(const dx_kernels *k[2], place where, int64_t m, int64_t n, int64_t d, int more, int64_t gap)
 {
   const int64_t rows = m + 3 * more, rb = gap < 0 ? 0 : n + gap, rc = n + gap + 2;
-  const int64_t na = packed_size(d, rows), nb = !rb ? packed_size(n, d) : d ? (d - 1) * rb + n : 0;
+  const int64_t na = dx_panels_size(d, rows), nb = !rb ? dx_panels_size(n, d) : d ? (d - 1) * rb + n : 0;
   const int64_t nc = m ? (m - 1) * rc + n : 0;
 
   fill(in[0], where, na, 0);

@@ -12,6 +12,7 @@
 #include "experiment.h"
 #include "io/file.h"
 #include "io/h5.h"
+#include "errors.h"
 #include "node_memory.h"
 #include "tap.h"
 #include "train/checkpoint.h"
@@ -32,7 +33,7 @@ const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
 
 static int lead(void) { return dx_comm_rank(comm) == 0; }
-static int fails(void) { return dx_comm_rank(comm) == RANK; }
+static int failing(void) { return dx_comm_rank(comm) == RANK; }
 
 /* What holds on every rank is said by rank 0. */
 #define all_ok(cond, ...)                                      \
@@ -63,15 +64,7 @@ static int all_got(dx_error *e, dx_code code, const char *words)
   return good;
 }
 
-static const char *in(const char *name)
-{
-  static char path[4][256];
-  static int next;
-  char *const p = path[next++ % 4];
-
-  snprintf(p, sizeof path[0], "%s/%s", folder, name);
-  return p;
-}
+static const char *in(const char *name) { return path_in(folder, name); }
 
 /* Pieces of memory that we have in common with the other ranks of the node. */
 static int node_memories(void)
@@ -218,7 +211,7 @@ static void forming(void)
 
   dx_option_presets(dx_run_options, &run);
   run.threads = 1;
-  snprintf(run.kernels, sizeof run.kernels, fails() ? "abacus" : "portable");
+  snprintf(run.kernels, sizeof run.kernels, failing() ? "abacus" : "portable");
   all_ok(all_got(dx_team_form(comm, &logger, &run, &other), DX_E_CONFIG, "rank 1: run.kernels"),
          "dx_team_form: one rank has not these kernels");
   snprintf(run.kernels, sizeof run.kernels, "auto");
@@ -237,12 +230,12 @@ static void problems(const char *good)
   all_ok(all_got(dx_problem_create(&team, dx_experiment_spec(nan_file), &p), DX_E_DATA, "rank 1: nan.h5: /train/x has NaN in row 4500"),
          "dx_problem_create: NaN in one rank's rows");
   all_ok(all_got(dx_problem_create(&team, dx_experiment_spec(none), &p), DX_E_IO, "no.h5"), "and no file at all");
-  if (fails()) spec.process.timesteps = 1;
+  if (failing()) spec.process.timesteps = 1;
   all_ok(all_got(dx_problem_create(&team, &spec, &p), DX_E_CONFIG, "rank 1: process.timesteps is 1"),
          "and a process that one rank cannot have");
   spec.process.timesteps = 8;
   must(dx_problem_create(&team, &spec, &p));
-  if (fails()) p->dim = (int64_t)1 << 46;
+  if (failing()) p->dim = (int64_t)1 << 46;
   dx_trainer *t;
   all_ok(all_got(dx_trainer_create(p, &t), DX_E_INTERNAL, "rank 1: no memory for the training state"),
          "dx_trainer_create: no memory on one rank");
@@ -328,7 +321,7 @@ static void checkpoints(const char *good)
 
   all_ok(all_got(dx_checkpoint_load(in("no.h5"), j.trainer, j.problem), DX_E_IO, "rank 0: "), "dx_checkpoint_load: no file");
   const int64_t floats = j.state->floats;
-  if (fails()) j.state->floats = (int64_t)1 << 50;
+  if (failing()) j.state->floats = (int64_t)1 << 50;
   all_ok(all_got(dx_checkpoint_load(saved, j.trainer, j.problem), DX_E_INTERNAL, "rank 1: no memory"), "no memory on one rank");
   j.state->floats = floats;
   begin(&other, in("huge.h5"), NULL);
@@ -403,7 +396,7 @@ static void evaluations(const char *good)
 
   begin(&j, good, NULL);
   const dx_evaluation_task task = {.w = j.state->w};
-  if (fails()) j.problem->dim = (int64_t)1 << 46;
+  if (failing()) j.problem->dim = (int64_t)1 << 46;
   all_ok(all_got(dx_evaluate(j.problem, &task, &e), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_evaluate: no memory on one rank");
   j.problem->dim = D;
@@ -421,7 +414,7 @@ static void estimates(const char *good)
 
   begin(&j, good, "objective.variance=optimal");
   const double before = j.problem->process.var[4];
-  if (fails()) j.problem->dim = (int64_t)1 << 46;
+  if (failing()) j.problem->dim = (int64_t)1 << 46;
   all_ok(all_got(dx_estimate_variance(j.problem, j.state->w, DX_USER_SAMPLER, &patient), DX_E_INTERNAL, "rank 1: no memory for an evaluation"),
          "dx_estimate_variance: no memory on one rank");
   j.problem->dim = D;
@@ -459,7 +452,7 @@ static void common_memory(const char *good)
   all_ok(node_memories() == 3 * can, "those of a large one are the node's: weights, packed weights, gradients");
   dx_trainer_rest(j.trainer);
   all_ok(node_memories() == 2 * can, "a trainer at rest has given packed weights back");
-  all_ok(all_got(dx_problem_predictor(j.problem, j.state->w, fails() ? (int64_t)1 << 40 : GRAIN, DX_MANY_ITEMS, &predictor), DX_E_INTERNAL,
+  all_ok(all_got(dx_problem_predictor(j.problem, j.state->w, failing() ? (int64_t)1 << 40 : GRAIN, DX_MANY_ITEMS, &predictor), DX_E_INTERNAL,
                  "a grain of"), "nobody waits for a rank that has no memory");
   all_ok(node_memories() == 2 * can, "and nobody keeps any");
   must(dx_trainer_reload(j.trainer));
@@ -483,7 +476,7 @@ static void samples(const char *good)
   job j;
 
   begin(&j, good, NULL);
-  if (fails()) j.problem->dim = (int64_t)1 << 46;
+  if (failing()) j.problem->dim = (int64_t)1 << 46;
   all_ok(all_got(dx_sample(j.problem, j.state->w, 0, 0, path, NULL, NULL, &seconds), DX_E_INTERNAL, "rank 1: no memory for 4000 samples"),
          "dx_sample: no memory on one rank");
   j.problem->dim = D;
