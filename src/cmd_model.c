@@ -20,13 +20,27 @@ static dx_error *list_parameters(const dx_spec *s, dx_model_spec *m, dx_params *
   return NULL;
 }
 
-static void say_imported(const dx_call *call, const char *path, const dx_spec *s, const dx_model_spec *m, const dx_params *p)
+/* Where the process comes from. */
+static void say_process(const dx_call *call, const dx_spec *s, const dx_diffusers_process *d)
+{
+  const long long T = (long long)s->process.timesteps;
+
+  if (d->settings)
+    dx_log_say(call->log, DX_LOG_INFO, "process of %s: %s, %lld timesteps, predicts %s, variance %s (process.*=..., objective.*=... set others)",
+               d->file, s->process.schedule, T, s->objective.predict, s->objective.variance);
+  else if (*d->file)
+    dx_log_say(call->log, DX_LOG_WARN, "%s is left out: %s; process is taken as %s, %lld timesteps, and what it predicts as %s "
+               "(process.*=..., objective.*=... set others)", d->file, d->lacks, s->process.schedule, T, s->objective.predict);
+  else
+    dx_log_say(call->log, DX_LOG_INFO, "its folder has no scheduler_config.json that tells how it was trained: process is taken as "
+               "%s, %lld timesteps, and what it predicts as %s (process.*=..., objective.*=... set others)", s->process.schedule, T,
+               s->objective.predict);
+}
+
+static void say_imported(const dx_call *call, const char *path, const dx_model_spec *m, const dx_params *p)
 {
   dx_log_say(call->log, DX_LOG_INFO, "%s: a U-Net of %lld parameters for images of %lld x %lld x %lld, at step 0", path,
              (long long)p->numbers, (long long)m->sample.h, (long long)m->sample.w, (long long)m->sample.c);
-  dx_log_say(call->log, DX_LOG_INFO, "its folder tells neither the process nor the data that it was trained with: process is taken as "
-             "%s, %lld timesteps, and what it predicts as %s (process.*=..., objective.*=... set others)", s->process.schedule,
-             (long long)s->process.timesteps, s->objective.predict);
   if (m->out_channels == 2 * m->sample.c)
     dx_log_say(call->log, DX_LOG_INFO, "it predicts a variance, too: sample, evaluate and train.init_from need "
                "objective.variance=learned-range (or learned) and data of that shape; predict takes it as it is");
@@ -38,9 +52,25 @@ static void say_imported(const dx_call *call, const char *path, const dx_spec *s
                "(data.file=... or data.kind=...)");
 }
 
+/* The experiment that a folder and the command line describe: network, and process where there is one. */
+static dx_error *describe(const dx_call *call, const dx_diffusers *d, const dx_diffusers_process *process, dx_experiment **out)
+{
+  const char *const more = process->settings ? process->settings : "";
+  const size_t size = strlen(d->settings) + strlen(more);
+  char *const text = malloc(size + 1);
+  dx_error *err;
+
+  if (!text) return DX_FAIL(INTERNAL, "no memory for settings");
+  snprintf(text, size + 1, "%s%s", d->settings, more);
+  err = dx_experiment_create(call->argv[1], text, size, call->argv + 3, call->argc - 3, DX_DATA_UNREAD, out);
+  free(text);
+  return err;
+}
+
 static dx_error *import(const dx_call *call)
 {
   const char *const folder = call->argv[1], *const path = call->argv[2];
+  dx_diffusers_process process = {0};
   dx_diffusers d;
   dx_experiment *e = NULL;
   dx_params p = {0};
@@ -49,8 +79,8 @@ static dx_error *import(const dx_call *call)
 
   DX_TRY(dx_call_output(call, path, "checkpoint"));
   DX_TRY(dx_diffusers_read(folder, &d));
-  DX_TRY_GOTO(err, out, dx_experiment_create(folder, d.settings, strlen(d.settings), call->argv + 3, call->argc - 3,
-                                             DX_DATA_UNREAD, &e));
+  DX_TRY_GOTO(err, out, dx_diffusers_read_process(folder, &process));
+  DX_TRY_GOTO(err, out, describe(call, &d, &process, &e));
   const dx_spec *const s = dx_experiment_spec(e);
   if (!s->model || strcmp(s->model->name, "unet")) {
     err = DX_FAIL(CONFIG, "model.kind is %s, but a folder of diffusers holds a unet", s->model ? s->model->name : "exact");
@@ -65,11 +95,13 @@ static dx_error *import(const dx_call *call)
   }
   DX_TRY_GOTO(err, out, dx_diffusers_read_weights(folder, &p, w));
   DX_TRY_GOTO(err, out, dx_checkpoint_write_weights(path, s->settings, &m, &p, w));
-  say_imported(call, path, s, &m, &p);
+  say_imported(call, path, &m, &p);
+  say_process(call, s, &process);
 out:
   free(w);
   dx_params_destroy(&p);
   dx_experiment_destroy(e);
+  dx_diffusers_process_free(&process);
   dx_diffusers_free(&d);
   return err;
 }

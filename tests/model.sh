@@ -62,6 +62,44 @@ judge $? "with classes: a scheduler, but no pipeline"
 "$diffx" model export in.h5 told >said 2>&1 && grep -qF "the checkpoint does not tell the range of its samples" said
 judge $? "an imported one does not tell the range"
 
+# --- the process comes from the folder -------------------------------------------------------------
+same_data="data.kind=shapes data.size=8 data.train=40 data.test=10 seed=7"
+good "import with the process that export wrote" "$diffx" model import out process.h5 $same_data
+grep -qF "process of out/scheduler/scheduler_config.json: list, 50 timesteps, predicts noise, variance fixed-small" said
+judge $? "and it says so"
+ranks 1 evaluate run $how evaluate.weights=raw -o d.h5 2>/dev/null | grep -v '^step' >d.txt
+ranks 1 evaluate process.h5 $how -o e.h5 2>/dev/null | grep -v '^step' >e.txt
+test -s d.txt && cmp d.txt e.txt >said 2>&1
+judge $? "evaluate gives the same bound to the last digit without a word of the process"
+cp -r "$golden" flat
+mkdir -p pipeline/scheduler
+cp -r "$golden" pipeline/unet
+scheduled() {     # scheduled FOLDER FILE TEXT WORDS: an import that says WORDS
+  rm -f scheduled.h5
+  printf '%s\n' "$3" >"$2"
+  "$diffx" model import "$1" scheduled.h5 >said 2>&1 && grep -qF -e "$4" said
+  judge $? "import: $4"
+}
+scheduled flat flat/scheduler_config.json '{"_class_name": "DDPMScheduler", "_diffusers_version": "0.1.1", "beta_end": 0.02, "beta_schedule": "linear",
+  "beta_start": 0.0001, "clip_sample": true, "num_train_timesteps": 1000, "trained_betas": null, "variance_type": "fixed_large"}' \
+  "process of flat/scheduler_config.json: linear, 1000 timesteps, predicts noise, variance fixed-large"
+scheduled pipeline/unet pipeline/scheduler/scheduler_config.json '{"_class_name": "DDIMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
+  "beta_start": 0.00085, "num_train_timesteps": 500, "prediction_type": "v_prediction", "rescale_betas_zero_snr": true}' \
+  "scheduler_config.json: quadratic, 500 timesteps, predicts v, variance fixed-large"
+scheduled flat flat/scheduler_config.json '{"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}' \
+  "cosine, 1000 timesteps, predicts x0, variance fixed-small"
+scheduled flat flat/scheduler_config.json '{"_class_name": "DDPMScheduler", "beta_schedule": "sigmoid"}' \
+  "flat/scheduler_config.json is left out: diffx has no beta_schedule sigmoid; process is taken as linear, 1000 timesteps"
+scheduled flat flat/scheduler_config.json '{"_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": 2000}' "is left out: it tells no betas"
+for wrong in '"beta_schedule": 7' '"trained_betas": [0.1, "a"]' '"trained_betas": 0.1' '"beta_schedule": "linear", "num_train_timesteps": 0.5' \
+  '"beta_schedule": "linear", "beta_start": "small"' '"beta_schedule": "linear", "rescale_betas_zero_snr": 3' '"beta_schedule": "linear", "prediction_type": []'; do
+  echo "{$wrong}" >flat/scheduler_config.json
+  key=$(echo "$wrong" | sed 's/.*"\([a-z_]*\)": [^:]*$/\1/')
+  refused "import with a wrong $wrong" 5 1 "flat/scheduler_config.json: $key is " model import flat x.h5
+done
+echo '{"beta_schedule": ' >flat/scheduler_config.json
+refused "import with half a scheduler_config.json" 5 1 "flat/scheduler_config.json" model import flat x.h5
+
 # --- what is refused -------------------------------------------------------------------------------
 refused "init_from of another network" 5 2 "train.init_from: in.h5 is of another model" "$exp/smoke-unet.yaml" output=bad train.init_from=in.h5 model.channels=16
 refused "export over a folder with files" 4 1 "the folder out stands there and is not empty" model export run out
@@ -272,6 +310,31 @@ for folder in sys.argv[2:]:
     except Exception as e:
         print(folder, "failed:", repr(e))
 P
+# processes that schedulers of diffusers wrote: an evaluation of what came in has the same alpha_bar
+cat >betas.py <<'P'
+"""betas.py write: schedulers into NAME/scheduler; betas.py check NAME: the process of NAME-e.h5 against that of NAME's"""
+import h5py, numpy as np, sys
+from diffusers import DDIMScheduler, DDPMScheduler
+kinds = {"line": DDPMScheduler(num_train_timesteps=30, beta_start=0.001, beta_end=0.3, variance_type="fixed_large"),
+         "square": DDIMScheduler(num_train_timesteps=30, beta_start=0.001, beta_end=0.3, beta_schedule="scaled_linear"),
+         "cosines": DDPMScheduler(num_train_timesteps=30, beta_schedule="squaredcos_cap_v2", prediction_type="sample"),
+         "rescaled": DDPMScheduler(num_train_timesteps=30, beta_end=0.3, prediction_type="v_prediction", rescale_betas_zero_snr=True),
+         "trained": DDPMScheduler(num_train_timesteps=4, trained_betas=[0.1, 0.2, 0.4, 0.8])}
+for name, scheduler in kinds.items():
+    if sys.argv[1] == "write":
+        scheduler.save_pretrained(name + "/scheduler")
+    elif sys.argv[2] == name:
+        ours, theirs = h5py.File(name + "-e.h5")["process/alpha_bar"][:], scheduler.alphas_cumprod.numpy()
+        assert len(ours) == len(theirs)
+        print("apart", f"{np.abs(ours - theirs).max():.0e}")
+        assert np.abs(ours - theirs).max() < 1e-6
+P
+"$py" betas.py write >betas.said 2>&1
+for kind in line square cosines rescaled trained; do
+  cp out/config.json out/diffusion_pytorch_model.safetensors $kind && "$diffx" model import $kind $kind.h5 $same_data >said 2>&1 &&
+    "$diffx" evaluate $kind.h5 -o $kind-e.h5 evaluate.examples=2 evaluate.timesteps=2 evaluate.grain=2 >>said 2>&1 && "$py" betas.py check $kind >>said 2>&1
+  judge $? "$kind: the process of a scheduler of diffusers ($(sed -n 's/^apart //p' said))"
+done
 # pipelines: a step of the scheduler against the record's process, and a whole drawing against diffx's
 cat >pipe.py <<'P'
 """pipe.py RUN FOLDER"""

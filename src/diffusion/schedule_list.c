@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { char betas[16384]; } config;
+typedef struct { char betas[65536]; } config;
 
 static const dx_option options[] = {
   DX_OPTION(config, betas, NULL, 0, 0, "beta of every step, as one text of process.timesteps numbers, with commas or blanks between"),

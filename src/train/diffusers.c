@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train/diffusers.c - see diffusers.h. The weights are in diffusers_weights.c.
+/* train/diffusers.c - see diffusers.h. The weights are in diffusers_weights.c, the process in diffusers_scheduler.c.
 
    Keys of config.json and options of model.unet are matched in three ways: rows[] pairs those with the same meaning,
    fixed[] holds what diffx has one value of, and the shape of the network (channels, levels, attention) is worked out. A
@@ -20,13 +20,6 @@
 enum { LEVELS_MOST = DX_INTS_MAX };
 
 static const char config_name[] = "config.json";
-
-/* Predictions and reverse variances of the same meaning. Their `learned` is a variance, ours its logarithm. */
-static const struct words { const char *ours, *theirs; } predictions[] = {
-  {"noise", "epsilon"}, {"x0", "sample"}, {"v", "v_prediction"}, {NULL, NULL},
-}, variances[] = {
-  {"fixed-small", "fixed_small"}, {"fixed-large", "fixed_large"}, {"learned-range", "learned_range"}, {NULL, NULL},
-};
 
 /* Numbers and booleans that mean the same. preset: diffusers' own, NULL for null; null: what null is with us, NULL where it
    is not allowed. */
@@ -117,46 +110,6 @@ static void put_config(FILE *to, const void *ctx)
               "  \"mid_block_scale_factor\": 1,\n  \"time_embedding_dim\": null,\n  \"time_embedding_type\": \"positional\"\n}\n");
 }
 
-/* The betas as they are: so any schedule is one of theirs. */
-static void put_scheduler(FILE *to, const void *ctx)
-{
-  const dx_diffusers_scheduler *const d = ctx;
-  const dx_process *const p = d->process;
-  char text[64];
-
-  fprintf(to, "{\n  \"_class_name\": \"DDPMScheduler\",\n  \"_written_by\": \"diffx %s\",\n", dx_version());
-  fprintf(to, "  \"num_train_timesteps\": %" PRId64 ",\n  \"trained_betas\": [", p->timesteps);
-  for (int64_t i = 0; i < p->timesteps; i++) {
-    dx_real_print(p->beta[i], text, sizeof text);
-    fprintf(to, "%s%s", i ? ", " : "", text);
-  }
-  dx_real_print(d->clip > 0 ? d->clip : 1, text, sizeof text);
-  fprintf(to, "],\n  \"prediction_type\": \"%s\",\n  \"variance_type\": \"%s\",\n", d->prediction, d->variance);
-  fprintf(to, "  \"clip_sample\": %s,\n  \"clip_sample_range\": %s,\n", d->clip > 0 ? "true" : "false", text);
-  fprintf(to, "  \"thresholding\": false,\n  \"timestep_spacing\": \"leading\",\n  \"steps_offset\": 0,\n"
-              "  \"rescale_betas_zero_snr\": false\n}\n");
-}
-
-static void put_index(FILE *to, const void *ctx)
-{
-  (void)ctx;
-  fprintf(to, "{\n  \"_class_name\": \"DDPMPipeline\",\n  \"scheduler\": [\"diffusers\", \"DDPMScheduler\"],\n"
-              "  \"unet\": [\"diffusers\", \"UNet2DModel\"]\n}\n");
-}
-
-static const char *their_word(const struct words *w, const char *ours)
-{
-  while (w->ours && strcmp(w->ours, ours)) w++;
-  return w->theirs;
-}
-
-bool dx_diffusers_words(const char *predict, const char *variance, dx_diffusers_scheduler *out)
-{
-  out->prediction = their_word(predictions, predict);
-  out->variance = their_word(variances, variance);
-  return out->prediction && out->variance;
-}
-
 static dx_error *write_text(const char *path, void (*put)(FILE *to, const void *ctx), const void *ctx)
 {
   char *text = NULL;
@@ -179,8 +132,8 @@ static dx_error *write_parts(char path[PARTS][4200], const network *n, const dx_
   DX_TRY(dx_diffusers_write_weights(path[WEIGHTS], p, w));
   if (!scheduler) return NULL;
   DX_TRY(dx_folder_make(path[FOLDER]));
-  DX_TRY(write_text(path[SCHEDULER], put_scheduler, scheduler));
-  return scheduler->pipeline ? write_text(path[INDEX], put_index, NULL) : NULL;
+  DX_TRY(write_text(path[SCHEDULER], dx_diffusers_put_scheduler, scheduler));
+  return scheduler->pipeline ? write_text(path[INDEX], dx_diffusers_put_index, NULL) : NULL;
 }
 
 dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_model_spec *spec, const dx_params *p,

@@ -3,6 +3,7 @@
    diffusion_pytorch_model.safetensors of a UNet2DModel, and what makes a DDPMPipeline of it. All Local. */
 #ifndef DX_TRAIN_DIFFUSERS_H
 #define DX_TRAIN_DIFFUSERS_H
+#include <stdio.h>
 #include "diffusion/process.h"
 #include "nn/model.h"
 
@@ -31,6 +32,18 @@ typedef struct {
 } dx_diffusers_scheduler;
 /* Of objective.predict and objective.variance, both prediction and variance; false where diffusers has no such. */
 bool dx_diffusers_words(const char *predict, const char *variance, dx_diffusers_scheduler *out);
+/* As the text of scheduler_config.json; ctx is the scheduler. And of model_index.json; ctx is unread. */
+void dx_diffusers_put_scheduler(FILE *to, const void *ctx);
+void dx_diffusers_put_index(FILE *to, const void *ctx);
+/* What a scheduler_config.json in a network's folder, or beside it in its pipeline, says of the process. */
+typedef struct {
+  char file[4200];  /* "": there is none */
+  char *settings;   /* YAML: sections process and objective of an experiment; NULL: none, or not to be said in diffx's words */
+  char lacks[200];  /* what diffx has no words for */
+} dx_diffusers_process;
+/* DX_E_DATA where it is no such file. */
+dx_error *dx_diffusers_read_process(const char *folder, dx_diffusers_process *out) DX_MUST_CHECK;
+void dx_diffusers_process_free(dx_diffusers_process *p);
 /* Write such a folder, whole or not at all, with scheduler/scheduler_config.json and model_index.json where there is a scheduler
    (NULL: none). Where it is there, it must be empty. config: of model unet. */
 dx_error *dx_diffusers_write(const char *folder, const void *config, const dx_model_spec *spec, const dx_params *p,
