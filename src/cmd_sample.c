@@ -184,9 +184,11 @@ void dx_call_ema(dx_call *call, char name[DX_WEIGHTS_NAME])
   snprintf(name, DX_WEIGHTS_NAME, "raw");
   for (int i = 0; i < call->argc; i++)
     if (!strncmp(call->argv[i], "--ema=", 6)) {
+      const char *const value = call->argv[i] + 6;
+      const bool whole = !strcmp(value, "raw") || !strncmp(value, "ema", 3);
       char flag[DX_WEIGHTS_NAME + 8];
 
-      snprintf(name, DX_WEIGHTS_NAME, "ema-%s", call->argv[i] + 6);
+      snprintf(name, DX_WEIGHTS_NAME, "%s%s", whole ? "" : "ema-", value);
       snprintf(flag, sizeof flag, "%s", call->argv[i]);
       (void)dx_call_flag(call, flag);
       return;

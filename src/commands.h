@@ -69,7 +69,7 @@ dx_error *dx_trained_read(const dx_call *call, dx_trained *t, char **settings) D
 dx_error *dx_trained_has_shape(const dx_trained *t) DX_MUST_CHECK;
 /* The weights of that name (dx_weights_find).  Collective; with c NULL Local */
 dx_error *dx_trained_weights(const dx_comm *c, dx_trained *t, const char *name) DX_MUST_CHECK;
-/* Take --ema or --ema=RATE out of the arguments: the name of those weights, "raw" without.  Then the weights, as above, where a
+/* Take --ema or --ema=RATE (or the whole name) out of the arguments: the name of those weights, "raw" without.  Then the weights, as above, where a
    name other than raw needs an average. */
 void dx_call_ema(dx_call *call, char name[DX_WEIGHTS_NAME]);
 dx_error *dx_trained_ema(const dx_comm *c, dx_trained *t, const char *name) DX_MUST_CHECK;

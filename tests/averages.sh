@@ -150,6 +150,9 @@ good "export of the second" "$diffx" model export unet second --ema=0.5
 good "export of the raw weights" "$diffx" model export unet raw
 cmp first/diffusion_pytorch_model.safetensors first-too/diffusion_pytorch_model.safetensors >said 2>&1
 judge $? "the first is the first"
+good "export by the whole name" "$diffx" model export unet second-too --ema=ema-0.5
+cmp second/diffusion_pytorch_model.safetensors second-too/diffusion_pytorch_model.safetensors >said 2>&1
+judge $? "is that of its rate"
 refused "export of a rate that was not trained" 2 "--ema is ema-0.7; allowed: raw, ema (the first of train.ema), ema-0.9, ema-0.5" model export unet bad --ema=0.7
 python "the tensors are those in the checkpoint" <<'P'
 import h5py, json, numpy as np

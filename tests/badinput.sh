@@ -105,9 +105,15 @@ refused "count = 0" 3 0 "command line: sample.count is 0; allowed: a whole numbe
 refused "threads = 100000" 3 0 "command line: run.threads is 100000; allowed: a whole number from 0 to 4096, or auto" -- "$exp/smoke.yaml" run.threads=100000 --dry-run
 refused "an unknown kernel set" 3 0 "command line: run.kernels is avx3; allowed: auto, portable, avx2, avx512 or amx" -- "$exp/smoke.yaml" run.kernels=avx3 --dry-run
 refused "an unknown model" 3 0 "command line: model.kind is mpl; allowed: exact, mlp or unet; did you mean mlp?" -- "$exp/points.yaml" model.kind=mpl --dry-run
+printf 'data: shapes\n' >word.yaml
 refused "an unknown schedule" 3 0 "process.schedule is linar; allowed: linear, cosine" -- "$exp/points.yaml" process.schedule=linar --dry-run
 test "$(grep -c . said)" = 1
 ok $? "is told once, and nothing of what another one would need"
+refused "a word of another program" 3 0 "sample.sampler is ddpm; allowed: ancestral, ddim or heun; did you mean ancestral?" -- "$exp/points.yaml" sample.sampler=ddpm --dry-run
+refused "a section that is a word" 3 0 "data is a section" -- word.yaml --dry-run
+test "$(grep -c . said)" = 1
+ok $? "lacks none of its keys"
+refused "a key at the top that is none" 3 0 "zzz is not a key; there are name, seed, output, and sections data, process" -- "$exp/points.yaml" zzz=3 --dry-run
 printf 'model:\n  kind: exact\n  hidden: [3]\ndata: {kind: gaussian}\n' >other.yaml
 refused "a key of another choice" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- other.yaml --dry-run
 refused "nor does the file's own choice on the command line take it away" 3 0 "other.yaml:3: model.hidden only goes with model.kind: mlp (here exact)" -- \
@@ -305,9 +311,13 @@ ok $? "and the run's files stay"
 ranks 1 sample own sample.count=5 >said 2>&1 && ranks 1 sample own sample.count=6 >said 2>&1 && test -s own/samples/drawn-00000060.h5 && test -s own/samples/drawn-00000060-2.h5
 judge $? "samples drawn twice are two files"
 refused "train.steps below what is done" 3 1 "train.steps is 50, but the run in own stands at step 60" -- "$exp/smoke.yaml" output=own train.steps=50
-ranks 1 "$exp/smoke.yaml" output=own evaluate.examples=10 >said 2>&1
-words said "already at step 60 of 60" && grep -q "examples: 50" own/experiment.yaml
-judge $? "a run at its end says so and keeps its settings"
+cksum own/metrics.h5 own/experiment.yaml >before
+ranks 2 "$exp/smoke.yaml" output=own evaluate.examples=10 run.threads=1 >said 2>&1
+words said "already at step 60 of 60" && cksum own/metrics.h5 own/experiment.yaml | cmp - before
+judge $? "a run at its end says so and keeps its record and its settings"
+rm own/samples/step-00000060.h5
+ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && test -s own/samples/step-00000060.h5 && test -s own/metrics.h5
+judge $? "what it lacks is made"
 
 # a write fails in the middle; with room again the same command ends with the same bits
 set_up="train.steps=2000 train.checkpoint_every=100 evaluate.every=never run.keep=100 run.threads=1"

@@ -304,7 +304,7 @@ static void check_names(void)
     {"train.batch_size", "; did you mean train.batch?"}, {"train.log-every", "; did you mean train.log_every?"},
     {"model.hiden", "; did you mean model.hidden?"}, {"model.chanels", "; did you mean model.channels (only with model.kind: unet)?"},
     {"train.zzz", "; there are steps, batch, log_every, rate, shuffle, init_from"},
-    {"model.zzz", "; there are kind, hidden, layers"}, {"zzz", "; there are name, seed, output"}, {"zzz.yyy", "; there are sections train, model, run"}};
+    {"model.zzz", "; there are kind, hidden, layers"}, {"zzz", "; there are name, seed, output, and sections train, model, run"}, {"zzz.yyy", "; there are sections train, model, run"}};
   experiment x;
 
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -353,11 +353,11 @@ static void check_all_at_once(void)
 static void check_assign(void)
 {
   static const struct { const char *text, *words; } bad[] = {
-    {"train.steps", "command line: train.steps is not key=value"},
-    {"=5", "command line: =5 is not key=value"},
-    {"", "command line: \"\" is not key=value"},
-    {"a b=5", "command line: \"a b=5\" is not key=value"},
-    {"--seed=5", "command line: --seed=5 is not key=value"},
+    {"train.steps", "command line: train.steps is not key=value, such as train.steps=100"},
+    {"=5", "command line: =5 is not key=value, such as train.steps=100"},
+    {"", "command line: \"\" is not key=value, such as train.steps=100"},
+    {"a b=5", "command line: \"a b=5\" is not key=value, such as train.steps=100"},
+    {"--seed=5", "command line: --seed=5 is not key=value, nor an option of this command (diffx help COMMAND)"},
     {"seed=", "command line: seed=: no value"},
     {"seed=~", "command line: seed=~: no value"},
     {"seed=null", "command line: seed=null: no value"},

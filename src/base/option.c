@@ -185,9 +185,9 @@ static bool whole_within(const dx_option *o, int64_t v)
 }
 
 /* The value that a word stands for: the text behind its '='; NULL if it is none. */
-static const char *word_value(const dx_option *o, const char *word, char value[64])
+static const char *word_value(const char *list, const char *word, char value[64])
 {
-  const char *rest = o->words, *start;
+  const char *rest = list, *start;
   const size_t length = strlen(word);
   int n;
 
@@ -221,7 +221,8 @@ static const char *nearest_choice(const char *list, const char *text, char near[
 static dx_error *refuse(const dx_option *o, const char *text, const char *why)
 {
   char shown[DX_SHOWN], allowed[2 * TEXT_ROOM], message[4 * TEXT_ROOM], near[64];
-  const char *meant = nearest_choice(o->choices ? o->choices : o->words, text, near);
+  const char *const theirs = word_value(o->elsewhere, text, near);
+  const char *const meant = theirs ? theirs : nearest_choice(o->choices ? o->choices : o->words, text, near);
 
   dx_option_allowed(o, allowed, sizeof allowed);
   snprintf(message, sizeof message, "is %s%s; allowed: %s%s%s%s", dx_text_show(text, shown), why,
@@ -235,7 +236,7 @@ static const char *whole_read(const dx_option *o, const char *text, int64_t *out
   char value[64];
   const char *wrong;
 
-  if (word_value(o, text, value)) {
+  if (word_value(o->words, text, value)) {
     *out = strtoll(value, NULL, 10);
     return NULL;
   }
@@ -248,7 +249,7 @@ static const char *real_read(const dx_option *o, const char *text, double *out)
   char value[64];
   const char *wrong;
 
-  if (word_value(o, text, value)) {
+  if (word_value(o->words, text, value)) {
     *out = strtod(value, NULL);
     return NULL;
   }

@@ -30,6 +30,7 @@ typedef struct {
   size_t at, room;          /* offset and size of the field */
   const char *help;         /* one sentence, with the unit */
   const char *choices;      /* text only: "linear|cosine", or NULL for any text */
+  const char *elsewhere;    /* what other programs call some of them, for the error's hint: "ddpm=ancestral|..." */
   const char *words;        /* numbers only: words that stand for values, which may lie
                                outside of lo..hi: "auto=0|none=-1" */
   dx_option_role role;

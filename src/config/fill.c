@@ -209,8 +209,8 @@ static void put_meant(FILE *to, const report *r, const char *key)
     for (const dx_option *o = r->sections[i].options; o->key; o++)
       if (r->sections[i].into && !strcmp(r->sections[i].prefix, in))
         fprintf(to, "%s%s", listed++ ? ", " : "; there are ", o->key);
-  if (n > 0 || listed > 0) return;
-  fputs("; there are sections ", to);
+  if (n > 0 || (listed > 0 && *in)) return;
+  fputs(listed ? ", and sections " : "; there are sections ", to);
   put_sections(to, r);
 }
 
@@ -330,7 +330,7 @@ static void check_missing(report *r)
     char chooser[256];
 
     chooser_of(s, chooser, sizeof chooser);
-    if (is_reported(r, chooser)) continue;
+    if (is_reported(r, chooser) || (*s->prefix && is_reported(r, s->prefix))) continue;
     for (const dx_option *o = s->options; s->into && o->key; o++) {
       char key[256], allowed[1024];
 

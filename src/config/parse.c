@@ -337,7 +337,8 @@ dx_error *dx_keys_assign(dx_keys *keys, const char *assignment)
   reader r;
 
   if (!equals || strchr("=.-", *assignment) || length > 255 || equals != assignment + length)
-    return DX_FAIL(USAGE, "command line: %s is not key=value", dx_text_show(assignment, shown));
+    return DX_FAIL(USAGE, "command line: %s is not key=value%s", dx_text_show(assignment, shown),
+                   *assignment == '-' ? ", nor an option of this command (diffx help COMMAND)" : ", such as train.steps=100");
   r = (reader){.keys = keys, .text = equals + 1, .size = strlen(equals + 1), .assignment = assignment};
   if (r.size > SIZE_MAX_BYTES) return DX_FAIL(USAGE, "command line: a value of %zu bytes", r.size);
   err = reader_run(&r, read_assigned);

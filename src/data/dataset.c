@@ -9,7 +9,8 @@ const char *const dx_split_name[DX_SPLITS] = {"train", "test"};
 
 const dx_option dx_data_options[] = {
   DX_OPTION(dx_data_config, kind, "file", 0, 0, "what the samples are: a procedural set (diffx list), or file",
-            .choices = "file|gaussian|mixture8|moons|swiss-roll|checkerboard|shapes"),
+            .choices = "file|gaussian|mixture8|moons|swiss-roll|checkerboard|shapes",
+            .elsewhere = "cifar10=file|cifar=file|mnist=file|fashion-mnist=file|imagenet=file"),
   DX_OPTION(dx_data_config, flip, "false", 0, 0, "mirror half of the training images, left to right, at random"),
   DX_OPTION(dx_data_config, memory, "none", 0, 1e18,
             "bytes of samples that one rank may hold; above, they are read from the file in blocks",

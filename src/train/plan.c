@@ -174,8 +174,9 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
   if (here > 0) fprintf(to, "; this machine has %.0f MiB", here);
   fprintf(to, "\n");
   if (here > 0 && one > here)
-    dx_log_say(p->team->log, DX_LOG_WARN, "a rank needs about %.1f MiB, but this machine has %.1f MiB: a smaller train.grain, "
-               "fewer threads, run.crew or model.recompute take less", one, here);
+    dx_log_say(p->team->log, DX_LOG_WARN, "a rank needs about %.1f MiB, but this machine has %.1f MiB: %s", one, here,
+               2 * plan->examples > plan->bytes ? "a smaller train.batch, or more nodes, takes less"
+                                                : "a smaller train.grain, fewer threads, run.crew or model.recompute take less");
   fprintf(to, "  always          %.1f weights%s, a copy of them, moments and averages; %.1f examples\n", (double)plan->state / mib,
           ranks > 1 && dx_reduce_shares(dx_problem_floats(p)) ? " (once on a node)" : "", (double)plan->examples / mib);
   fprintf(to, "  in a step       %.1f sums of gradients, those of other nodes among them; %.1f packed weights%s; %d x %.1f activations, their gradients and scratch\n",

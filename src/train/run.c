@@ -76,6 +76,11 @@ typedef struct {
 static bool lead(const run *r) { return dx_comm_rank(r->team->comm) == 0; }
 static dx_state *state(const run *r) { return dx_trainer_state(r->trainer); }
 
+static void samples_of_step(const run *r, char *path, size_t room)
+{
+  snprintf(path, room, "%s/step-%08lld.h5", r->samples, (long long)state(r)->step);
+}
+
 bool dx_run_due(int64_t every, int64_t step, int64_t last)
 {
   if (every < 0) return false;
@@ -193,12 +198,26 @@ static dx_error *start_from(const run *r, const char *from)
   return dx_trainer_reload(r->trainer);
 }
 
+/* Does a run that is at its end lack nothing that it has now been asked for?  Rank 0 */
+static bool is_complete(const run *r)
+{
+  const int64_t step = state(r)->step, last = r->spec->train.steps;
+  char record[4096], drawn[4096];
+
+  snprintf(record, sizeof record, "%s/metrics.h5", r->spec->output);
+  samples_of_step(r, drawn, sizeof drawn);
+  return r->resumed && step >= last && dx_file_exists(record) &&
+         (!dx_run_due(r->spec->evaluate.every, step, last) || dx_record_has_evaluation(r->record, step)) &&
+         (!dx_run_due(r->spec->sample.every, step, last) || dx_file_exists(drawn));
+}
+
 static dx_error *open_record(run *r)
 {
   char path[4096], start[32], hosts[128];
   const int64_t ranks = dx_comm_size(r->team->comm);
 
   DX_TRY(dx_record_open(r->problem, r->spec->output, state(r)->step, &r->record));
+  if (is_complete(r)) return NULL; /* record and settings tell of what was done, not of this session */
   snprintf(hosts, sizeof hosts, "%s (%d nodes)", dx_comm_host(r->team->comm), dx_comm_nodes(r->team->comm));
   DX_TRY(dx_record_session(r->record, state(r)->step, dx_clock_now(start), ranks, r->team->threads, hosts));
   snprintf(path, sizeof path, "%s/experiment.yaml", r->spec->output);
@@ -329,7 +348,7 @@ static dx_error *sample(run *r)
   double seconds;
   int place, there;
 
-  snprintf(path, sizeof path, "%s/step-%08lld.h5", r->samples, (long long)state(r)->step);
+  samples_of_step(r, path, sizeof path);
   there = lead(r) && dx_file_exists(path);
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;
@@ -542,7 +561,7 @@ static dx_error *loop(run *r)
   const double seconds = dx_clock() - r->begin;
   const int64_t steps = state(r)->step - r->begin_step;
   if (steps == 0 && r->resumed)
-    dx_log_say(r->team->log, DX_LOG_INFO, "already at step %lld of %lld; for more of it, diffx evaluate %s or diffx sample %s",
+    dx_log_say(r->team->log, DX_LOG_INFO, "already at step %lld of %lld; for more of it, whatever keys say here, diffx evaluate %s or diffx sample %s",
                (long long)state(r)->step, (long long)r->spec->train.steps, r->spec->output, r->spec->output);
   dx_log_say(r->team->log, DX_LOG_INFO, "done: %lld steps in %s; results in %s", (long long)steps,
              dx_clock_words(seconds, words), r->spec->output);

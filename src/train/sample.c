@@ -24,7 +24,7 @@ const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread, or one crew (run.crew), draws at a time",
             .role = DX_FREE),
   DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)", .choices = "ancestral|ddim|heun",
-            .role = DX_FREE),
+            .elsewhere = "ddpm=ancestral|euler=ddim|edm=heun", .role = DX_FREE),
   DX_OPTION(dx_sample_config, weights, "ema", 0, 0, "which weights, as evaluate.weights", .role = DX_FREE),
   DX_OPTION(dx_sample_config, trajectory, "0", 0, 1000, "snapshots of the way from noise to data that are kept",
             .role = DX_FREE),
