@@ -32,27 +32,39 @@ wanted = {'ddpm': {'training': 2.0, 'forward': 2.0, 'memory': 1.0, 'bf16': 1.2, 
           'small': {'training': 2.5}}
 
 
-def diffx(network, way, more, threads, steps):
-    """Images/s of training and of forward passes, peak MiB of training."""
+def trained(network, way, more, threads, steps, folder):
+    """A run in folder/run: images/s of training, peak MiB, and the command that it was, to go on with."""
     batch, settings = networks[network]
     ranks, own = ways[way]
     each = threads if ranks else 1
     command = mpiexec + ['--bind-to', 'none', '-n', str(ranks or threads), './diffx']
     settings = settings + [key.format(threads=threads) for key in own] + more
+    _, _, peak = run(command + [os.path.join(experiments, 'shapes.yaml'), f'output={folder}/run', f'train.batch={batch}',
+                                f'train.steps={steps + 2}', f'run.threads={each}'] + common + settings)
+    seconds, _ = training_seconds(f'{folder}/run/metrics.h5')
+    return batch / statistics.median(seconds), peak, command + ['sample', f'{folder}/run', f'run.threads={each}']
+
+
+def diffx(network, way, more, threads, steps):
+    """Images/s of training and of forward passes, peak MiB of training."""
+    batch = networks[network][0]
     with tempfile.TemporaryDirectory() as folder:
-        _, _, peak = run(command + [os.path.join(experiments, 'shapes.yaml'), f'output={folder}/run', f'train.batch={batch}',
-                                    f'train.steps={steps + 2}', f'run.threads={each}'] + common + settings)
-        seconds, _ = training_seconds(f'{folder}/run/metrics.h5')
-        text, _, _ = run(command + ['sample', f'{folder}/run', f'run.threads={each}', f'sample.count={batch}',
-                                    'sample.grain=8', 'sample.sampler=ddim', 'sample.steps=10'])
-    return batch / statistics.median(seconds), 10 * batch / sampling_seconds(text), peak
+        training, peak, sample = trained(network, way, more, threads, steps, folder)
+        text, _, _ = run(sample + [f'sample.count={batch}', 'sample.grain=8', 'sample.sampler=ddim', 'sample.steps=10'])
+    return training, 10 * batch / sampling_seconds(text), peak
 
 
 def pairs(network, way, other, args, count=5):
-    """How much faster one way trains than another: the median over runs that take turns, for the two are too near each other
-    for the best of few runs."""
-    return statistics.median(diffx(network, way, args.settings, args.threads, args.steps)[0] /
-                             diffx(network, other, args.settings, args.threads, args.steps)[0] for _ in range(count))
+    """How much faster one way trains than another: the median over pairs of runs, in turn the one and the other first, for
+    the two are too near each other for the best of few runs."""
+    ratios = []
+    for i in range(count):
+        speed = {}
+        for which in (way, other) if i % 2 else (other, way):
+            with tempfile.TemporaryDirectory() as folder:
+                speed[which], _, _ = trained(network, which, args.settings, args.threads, args.steps, folder)
+        ratios.append(speed[way] / speed[other])
+    return statistics.median(ratios)
 
 
 def torch(network, mode, threads, steps):

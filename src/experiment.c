@@ -2,7 +2,6 @@
 /* experiment.c - see experiment.h. */
 #include "experiment.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +21,17 @@ static const dx_option general_options[] = {
   DX_OPTION_END
 };
 
+/* "exact|mlp|unet": the list itself. */
+static const char model_names[] = "exact"
+#define DX_MODEL(name) "|" #name
+#include "nn/models.def"
+#undef DX_MODEL
+  ;
+
 static const dx_option model_options[] = {
   DX_OPTION(model_config, kind, "mlp", 0, 0,
-            "which network, or exact: the best possible prediction, where it is known in closed form", .choices = "exact|mlp|unet"),
+            "which network (diffx list), or exact: the best possible prediction, where it is known in closed form",
+            .choices = model_names),
   DX_OPTION_END
 };
 
@@ -142,7 +149,7 @@ static dx_error *add_kinds(dx_experiment *e, const dx_keys *keys, int c, void *c
   return NULL;
 }
 
-/* All sections with the places that they fill; the choices' errors. */
+/* All sections with the places that they fill. */
 static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[CHOICES])
 {
   dx_spec *const s = &e->spec;
@@ -243,7 +250,8 @@ static dx_error *fill(dx_experiment *e, const dx_keys *keys)
 
   err = dx_keys_both(err, dx_keys_fill(keys, e->section, e->sections));
   if (err) return err;
-  for (int c = 0; c < CHOICES; c++) assert(chosen[c] >= 0); /* choices of the table and of the list are the same */
+  for (int c = 0; c < CHOICES; c++)
+    if (chosen[c] < 0) return DX_FAIL(INTERNAL, "%s allows %s, which is in no list", choice[c].key, name_of(keys, c));
   s->schedule = dx_schedule_at(chosen[SCHEDULE]);
   s->model = chosen[MODEL] > 0 ? dx_model_at(chosen[MODEL] - 1) : NULL;
   s->loss = dx_loss_at(chosen[LOSS]);

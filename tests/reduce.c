@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gradient sum on several ranks equals the definition on one, bit for bit, and slices come to all: with vectors that are
    each rank's own, with vectors that a node's ranks share, and with nodes that this test makes up. */
+#define _GNU_SOURCE /* memfd_create */
 #include "comm/reduce.h"
+#include "huge_pages.h"
 #include "tap.h"
 #include <mpi.h>
 #include <stdlib.h>
@@ -124,6 +126,40 @@ static void check_nodes(const dx_comm *c, const char *nodes)
       }
 }
 
+/* The first vector of this rank as a step begins: on huge pages but for those that it shares with its neighbours. */
+static int64_t is_huge(dx_reduce *r, int64_t floats)
+{
+  const size_t bytes = (size_t)floats * sizeof(float);
+
+  dx_reduce_start(r);
+  float *const v = dx_reduce_leaf(r, 0);
+  (void)madvise(v, bytes, MADV_DONTFORK); /* so that smaps tells of it alone */
+  return huge_kib(v) >= (int64_t)((bytes - 2 * HUGE_PAGE) / 1024);
+}
+
+/* Vectors of ranks that share a node, at the first step and after a rest. */
+static void check_pages(const dx_comm *c)
+{
+  const int64_t floats = 6 * HUGE_PAGE / (int64_t)sizeof(float) + DX_BLOCK, size = dx_comm_size(c);
+  int64_t first[64], good = 1;
+  dx_reduce *r;
+
+  for (int64_t p = 0; p <= size; p++) first[p] = dx_share_first(2 * size, size, p);
+  const dx_reduce_plan plan = {.leaves = 2 * size, .floats = floats, .folders = 1, .threads = 1, .first_rank_leaf = first};
+  dx_error *e = dx_reduce_create(c, &plan, add, &r);
+
+  if (e) return;
+  good &= is_huge(r, floats);
+  dx_reduce_rest(r);
+  dx_comm_barrier(c);
+  good &= is_huge(r, floats);
+  dx_comm_barrier(c);
+  dx_reduce_destroy(r);
+  good = dx_comm_min_i64(c, good);
+  const bool can = dx_comm_min_i64(c, system_has_huge_pages(c, 12));
+  if (dx_comm_rank(c) == 0) ok(good || !can, "gradient vectors on huge pages%s", can ? "" : " # SKIP this system makes none of shared memory");
+}
+
 int main(int argc, char **argv)
 {
   static const char *const names[] = {"one node", "even and odd ranks on nodes of their own", "the last rank on a node of its own"};
@@ -136,6 +172,7 @@ int main(int argc, char **argv)
 
     if (dx_comm_rank(c) == 0) ok(dx_comm_nodes(c) == nodes, "%s", names[kind]);
     check_nodes(c, names[kind]);
+    if (kind == ONE_NODE && dx_comm_size(c) > 1) check_pages(c);
     if (dx_comm_rank(c) == 0 && kind + 1 == NODES) bad = done();
     dx_comm_stop(c);
   }

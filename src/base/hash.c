@@ -31,7 +31,7 @@ uint64_t dx_hash(const void *bytes, size_t size, uint64_t seed)
     for (int i = 0; i < 4; i++) lane[i] = fold(lane[i], word_at(p + 8 * i));
   for (int i = 0; i < 4; i++) h = fold(h, lane[i]);
   for (; size >= 8; p += 8, size -= 8) h = fold(h, word_at(p));
-  memcpy(last, p, size);
+  if (size) memcpy(last, p, size); /* of nothing there may be no address */
   h = fold(h, word_at(last));
   h ^= h >> 31;
   h *= odd_b;

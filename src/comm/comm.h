@@ -45,11 +45,11 @@ void dx_comm_node_broadcast(const dx_comm *c, void *bytes, int size); /* from th
 bool dx_comm_node_all(const dx_comm *c, bool mine);
 void dx_comm_node_gather(const dx_comm *c, const void *mine, int size, void *all); /* to each, in order of node rank */
 /* Memory that the ranks of this node share: bytes of zeros, or NULL on all of them where a node has one rank or the system
-   cannot do it. In equal shares, in order, it stands beside the ranks. Everybody gives it back for himself. */
+   cannot do it. Everybody gives it back for himself. */
 void *dx_comm_node_memory(const dx_comm *c, size_t bytes);
 void dx_comm_node_memory_free(void *p, size_t bytes); /* Local; NULL is fine */
-/* The huge pages that lie whole in these bytes stand beside this rank, where the system can do it; a part that had gone to
-   rest comes back on huge pages so. What stands there stays.  Local */
+/* Before this rank touches a part that is new, or was at rest: its whole huge pages come now, beside this rank, where the
+   system can do it. What stands there stays. Nobody may touch that part meanwhile, or small pages stay.  Local */
 void dx_comm_node_memory_take(void *p, size_t bytes);
 /* Nobody of the node needs what stands on these whole pages any more: they go back to the system, and are zeros when next
    touched. Where there is no such call all stays as it is.  Local */

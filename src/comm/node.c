@@ -4,7 +4,7 @@
    It is a file without a name (memfd), which the first rank makes and the others open by way of /proc. MPI's own way,
    MPI_Win_allocate_shared, keeps its file in /dev/shm, of which a container has 64 MiB by default; where that is too little,
    Open MPI 4.1 leaves all ranks but the first waiting for ever, and a job that is killed leaves the file behind.
-   Its pages come when they are first written, each beside the rank that does so, and most systems (shmem_enabled: never) then
+   Its pages come when they are first touched, each beside the rank that does so, and most systems (shmem_enabled: never) then
    give small ones; but asked to collapse those that are there, Linux makes huge ones of them since 6.1, whatever it is set to.
    A system that grants no memory beyond what it has (vm.overcommit_memory=2) ends a rank there, where memory of its own would
    have been refused in words. */
@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE = 2 << 20 };
+enum { HUGE_PAGE = 2 << 20 }; /* where pages are of 4 KiB; other systems refuse, and nothing is lost */
 /* Linux's numbers of madvise, which a C library may not know yet and an older Linux refuses. */
 enum { POPULATE_WRITE = 23, COLLAPSE = 25 };
 
@@ -89,29 +89,25 @@ static void *map(int file, size_t bytes)
 {
   void *const p = file < 0 ? MAP_FAILED : mmap(place_for(bytes), bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 
-  return p == MAP_FAILED ? NULL : p;
+  if (p == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE /* advice, which systems follow where shmem_enabled is advise */
+  (void)madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+  return p;
 }
 
 void dx_comm_node_memory_take(void *p, size_t bytes)
 {
 #ifdef __linux__
-  const uintptr_t end = (uintptr_t)p + bytes;
+  const uintptr_t first = up_to_huge((uintptr_t)p), end = ((uintptr_t)p + bytes) / HUGE_PAGE * HUGE_PAGE;
 
-  for (uintptr_t at = up_to_huge((uintptr_t)p); at + HUGE_PAGE <= end; at += HUGE_PAGE)
-    if (madvise((void *)at, (size_t)sysconf(_SC_PAGESIZE), POPULATE_WRITE) || madvise((void *)at, HUGE_PAGE, COLLAPSE)) return;
+  for (uintptr_t at = first; at < end; at += HUGE_PAGE) /* only what has a page collapses */
+    if (madvise((void *)at, (size_t)sysconf(_SC_PAGESIZE), POPULATE_WRITE)) return;
+  if (first < end) (void)madvise((void *)first, end - first, COLLAPSE);
 #else
   (void)p;
   (void)bytes;
 #endif
-}
-
-/* Each rank its share. */
-static void take_share(const dx_comm *c, char *p, size_t bytes)
-{
-  const int size = dx_comm_node_size(c), rank = dx_comm_node_rank(c);
-  const int64_t pages = (int64_t)(bytes / HUGE_PAGE), first = dx_share_first(pages, size, rank);
-
-  dx_comm_node_memory_take(p + first * HUGE_PAGE, (size_t)(dx_share_first(pages, size, rank + 1) - first) * HUGE_PAGE);
 }
 
 void *dx_comm_node_memory(const dx_comm *c, size_t bytes)
@@ -126,10 +122,7 @@ void *dx_comm_node_memory(const dx_comm *c, size_t bytes)
   void *const mine = map(file, bytes);
   const bool all = dx_comm_node_all(c, mine != NULL); /* and nobody needs the door any more */
   if (file >= 0) close(file);
-  if (all) {
-    take_share(c, mine, bytes);
-    return mine;
-  }
+  if (all) return mine;
   dx_comm_node_memory_free(mine, bytes);
   return NULL;
 }

@@ -36,7 +36,7 @@ struct dx_reduce {
   float **vector;                /* (mine.vectors) */
   float *area;                   /* all vectors of the node's ranks, rank after rank; NULL: each rank has its own */
   size_t area_bytes;
-  bool at_rest;                  /* my vectors have gone back to the system */
+  bool at_rest;                  /* the system has my vectors: not asked for yet, or given back */
   addition *local, *global;      /* joins among the folders' subtrees, by vectors; among all ranks' */
   int locals, globals;
   float **all;                   /* all ranks' subtrees in order: my slice of each */
@@ -324,7 +324,7 @@ dx_error *dx_reduce_create(const dx_comm *c, const dx_reduce_plan *p, dx_add_fn 
   if (r) {
     *r = (dx_reduce){.comm = c, .add = add, .leaves = p->leaves, .floats = p->floats,
                      .folders = p->folders, .threads = p->threads,
-                     .rank = dx_comm_rank(c), .size = dx_comm_size(c)};
+                     .rank = dx_comm_rank(c), .size = dx_comm_size(c), .at_rest = true};
     err = plan_ours(r, p->first_rank_leaf);
   } else {
     err = DX_FAIL(INTERNAL, "no memory for the gradient sums");

@@ -2,14 +2,22 @@
 /* data/dataset.c - the kinds of data, opening one, and its units; see dataset.h. */
 #include "data/inside.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 const char *const dx_split_name[DX_SPLITS] = {"train", "test"};
 
+/* "|file|gaussian": the list itself. */
+static const char kind_names[] =
+#define DX_SOURCE(id, name) "|" name
+#include "data/datasets.def"
+#undef DX_SOURCE
+  ;
+
 const dx_option dx_data_options[] = {
   DX_OPTION(dx_data_config, kind, "file", 0, 0, "what the samples are: a procedural set (diffx list), or file",
-            .choices = "file|gaussian|mixture8|moons|swiss-roll|checkerboard|shapes",
+            .choices = kind_names + 1,
             .elsewhere = "cifar10=file|cifar=file|mnist=file|fashion-mnist=file|imagenet=file"),
   DX_OPTION(dx_data_config, flip, "false", 0, 0, "mirror half of the training images, left to right, at random"),
   DX_OPTION(dx_data_config, memory, "none", 0, 1e18,
@@ -18,12 +26,12 @@ const dx_option dx_data_options[] = {
   DX_OPTION_END
 };
 
-#define DX_SOURCE(id) extern const dx_source dx_source_##id;
+#define DX_SOURCE(id, name) extern const dx_source dx_source_##id;
 #include "data/datasets.def"
 #undef DX_SOURCE
 
 static const dx_source *const all[] = {
-#define DX_SOURCE(id) &dx_source_##id,
+#define DX_SOURCE(id, name) &dx_source_##id,
 #include "data/datasets.def"
 #undef DX_SOURCE
 };
@@ -83,10 +91,7 @@ dx_error *dx_dataset_open(const dx_data_config *common, const void *kind_config,
   if (e) goto out;
   d->comm = c;
   d->source = dx_source_find(common->kind);
-  if (!d->source) {
-    e = DX_FAIL(CONFIG, "data.kind is %s; diffx list shows the kinds", common->kind);
-    goto out;
-  }
+  assert(d->source); /* the options have no other kind */
   DX_TRY_GOTO(e, out, d->source->open(kind_config, c, &d->info, &d->state));
   DX_TRY_GOTO(e, out, dx_comm_agree(c, load(d, common->memory, &sum)));
   d->info.hash = dx_content_hash(&d->info, dx_comm_sum_u64(c, sum));

@@ -374,7 +374,7 @@ dx_error *dx_evaluate(dx_problem *p, const dx_evaluation_task *task, dx_evaluati
   DX_TRY(dx_evaluation_possible(p));
   if (task->by_example) DX_TRY(check_by_example(p));
   err = create(p, task, &strata, &y, out);
-  if (dx_comm_rank(c) == 0) out->weights_hash = dx_problem_weights_hash(p, task->w);
+  if (dx_comm_rank(c) == 0 && (task->by_example || task->partial)) out->weights_hash = dx_problem_weights_hash(p, task->w);
   if (!err) err = open_partial(p, task, out->weights_hash, &wait);
   DX_TRY_GOTO(err, out, dx_comm_agree(c, err));
   DX_TRY_GOTO(err, out, dx_estimate_variance(p, task->w, DX_USER_EVALUATION, &wait));

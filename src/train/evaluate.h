@@ -36,7 +36,7 @@ typedef struct {
   /* (classes) each, 0 without labels: the examples of each class, the mean of their totals (NaN without any) and its stderr */
   int64_t classes;
   double *class_count, *class_total, *class_stderr;
-  uint64_t weights_hash; /* dx_problem_weights_hash of what was evaluated; rank 0 */
+  uint64_t weights_hash; /* dx_problem_weights_hash of what was evaluated; rank 0, by_example */
   double *memory; /* owns them: dx_evaluation_numbers doubles in the order above */
   /* Where they were asked for, of each of head.examples examples, nats: its row in the test split and its total; with
      evaluate.per_example: terms its terms (examples, T), too. Rank 0; else NULL */

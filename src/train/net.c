@@ -116,6 +116,15 @@ static dx_error *reserve(dx_net *n, int64_t B, int crews)
   return NULL;
 }
 
+/* In equal parts beside the ranks of the node; whoever packs waits for all. */
+static void take_share(const dx_comm *c, char *memory, size_t bytes)
+{
+  const int64_t size = dx_comm_node_size(c), rank = dx_comm_node_rank(c);
+  const int64_t first = dx_share_first((int64_t)bytes, size, rank), last = dx_share_first((int64_t)bytes, size, rank + 1);
+
+  dx_comm_node_memory_take(memory + first, (size_t)(last - first));
+}
+
 bool dx_net_packs_together(const dx_net *n) { return dx_net_packed(n) >= DX_BLOCKS_WORTH_THREADS * DX_BLOCK; }
 
 /* Collective on the node */
@@ -128,6 +137,7 @@ static dx_error *reserve_packed(dx_net *n)
   if (p->floats) return NULL;
   p->next = dx_net_packs_together(n) ? dx_comm_node_memory(n->team->comm, HEAD + bytes) : NULL;
   if (p->next) {
+    take_share(n->team->comm, (char *)p->next, HEAD + bytes);
     p->bytes = HEAD + bytes;
     p->floats = (float *)((char *)p->next + HEAD);
     return NULL;

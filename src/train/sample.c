@@ -17,13 +17,20 @@
 #include "train/estimate.h"
 #include "train/optimizer.h"
 
+/* "|ancestral|ddim": the list itself. */
+static const char sampler_names[] =
+#define DX_SAMPLER(name) "|" #name
+#include "diffusion/samplers.def"
+#undef DX_SAMPLER
+  ;
+
 const dx_option dx_sample_options[] = {
   DX_OPTION(dx_sample_config, every, "end", -1, 1e12, "steps between drawings of samples; end (0): after the last step alone, never (-1)",
             .words = "end=0|never=-1", .role = DX_FREE),
   DX_OPTION(dx_sample_config, count, "1000", 1, 1e9, "samples drawn", .role = DX_FREE),
   DX_OPTION(dx_sample_config, grain, "64", 1, 4096, "samples that one thread, or one crew (run.crew), draws at a time",
             .role = DX_FREE),
-  DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)", .choices = "ancestral|ddim|heun",
+  DX_OPTION(dx_sample_config, sampler, "ancestral", 0, 0, "how samples are drawn (diffx list)", .choices = sampler_names + 1,
             .elsewhere = "ddpm=ancestral|euler=ddim|edm=heun", .role = DX_FREE),
   DX_OPTION(dx_sample_config, weights, "ema", 0, 0, "which weights, as evaluate.weights", .role = DX_FREE),
   DX_OPTION(dx_sample_config, trajectory, "0", 0, 1000, "snapshots of the way from noise to data that are kept",

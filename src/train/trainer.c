@@ -159,6 +159,7 @@ static void start_weights(dx_trainer *t)
   dx_state *const s = &t->state;
 
   if (t->of_node) { /* who touches pages first has them beside him */
+    if (t->shared) dx_comm_node_memory_take(s->w + s->at, (size_t)s->n * sizeof *s->w);
     memset(s->w + s->at, 0, (size_t)s->n * sizeof *s->w);
     dx_comm_node_barrier(comm_of(t));
   }
