@@ -301,6 +301,16 @@ ok $? "and the log tells it"
 
 refused "weights that ran away in the last step" 7 2 "step 1: the bound of the test split is" -- "$exp/smoke.yaml" output=away train.steps=1 train.rate=1e30
 
+# a folder that is no run's
+mkdir others && echo mine >others/notes
+ranks 1 "$exp/smoke.yaml" output=others train.steps=1 evaluate.every=never sample.every=never >said 2>&1 && test "$(cat others/notes)" = mine &&
+  test "$(grep -c "output others is no run's folder and holds other things, such as notes" said)" = 1 &&
+  grep -q "such as notes" others/log.txt && ranks 1 "$exp/smoke.yaml" output=others train.steps=2 evaluate.every=never sample.every=never >again 2>&1 &&
+  ! grep -q "such as notes" again
+judge $? "that is said, once"
+"$diffx" "$exp/smoke.yaml" output="$exp" --dry-run >said 2>&1 && words said "holds other things, such as "
+judge $? "and by --dry-run"
+
 # results never replace what they are not
 ranks 1 "$exp/smoke.yaml" output=own run.threads=1 >said 2>&1
 cksum own/metrics.h5 own/checkpoints/*.h5 own/samples/*.h5 >before

@@ -128,10 +128,14 @@ ranks 1 "$exp/smoke.yaml" output=by-ddim sample.sampler=ddim sample.steps=7 trai
 judge $? "a run whose sampler has keys of its own"
 says "sample by another sampler than such a run's, which takes its keys away" "50 samples by ancestral in " -- sample by-ddim -o by.h5 sample.sampler=ancestral
 says "another network than the file's" "kind: exact" "evaluations " -- "$exp/points.yaml" output=never model.kind=exact train.steps=0 evaluate.examples=20 evaluate.draws=1 sample.every=never --dry-run
+sed 's/kind: mlp, //' "$exp/points.yaml" >preset.yaml
+says "and than the preset, with keys of which the file goes" "kind: exact" -- preset.yaml output=never model.kind=exact train.steps=0 evaluate.every=never sample.every=never --dry-run
+says "and than both the file's and another on the command line" "kind: exact" -- "$exp/points.yaml" output=never model.kind=unet model.kind=exact train.steps=0 evaluate.every=never \
+  sample.every=never --dry-run
 says "COMMAND --help" "diffx sample RUN|CHECKPOINT" "sample.trajectory" -- sample --help
 says "and behind its words" "diffx model import DIR OUT.h5" -- model import --help
 says "and behind an experiment" "diffx [train] EXPERIMENT.yaml" "train.rate" -- "$exp/smoke.yaml" -h
-says "--dry-run of a run that has come that far" " for what is left after step 60, 0.0 s of it training" "goes on from run/checkpoints/step-00000060.h5" -- "$exp/smoke.yaml" output=run --dry-run
+says "--dry-run of a run that has come that far" " for what is left after step 60 by the network's passes alone, 0.0 s of it training" "goes on from run/checkpoints/step-00000060.h5" -- "$exp/smoke.yaml" output=run --dry-run
 says "sample from a checkpoint file" "50 samples by ancestral" -- sample run/checkpoints/step-00000040.h5 -o forty.h5
 ! cmp -s forty.h5 again.h5
 ok $? "whose samples are others"

@@ -2,6 +2,7 @@
 /* train/plan.c - what a run would take, without running it (--dry-run); see run.h. */
 #include "train/run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,18 @@ void dx_run_warn_idle(const dx_problem *p, int64_t workers)
                workers - busy == 1 ? "" : "s");
 }
 
+void dx_run_warn_folder(const dx_team *team, const char *output)
+{
+  DIR *const folder = dx_folder_has(output, "checkpoints") ? NULL : opendir(output);
+  const struct dirent *entry = NULL;
+
+  while (folder && (entry = readdir(folder)) && *entry->d_name == '.');
+  if (entry)
+    dx_log_say(team->log, DX_LOG_WARN, "output %s is no run's folder and holds other things, such as %s: they stay, beside those of the run",
+               output, entry->d_name);
+  if (folder) closedir(folder);
+}
+
 /* The hours of what a run still does, by the time of one forward pass; a step's backward pass counts as two of them. */
 static dx_error *print_costs(dx_problem *p, int64_t workers, const progress *at, FILE *to)
 {
@@ -131,7 +144,7 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, const progress *at,
   fprintf(to, "\nsamples           %lld drawings of %lld x %lld forwards each", (long long)drawings, (long long)s->sample.count,
           (long long)visited);
   if (one > 0)
-    fprintf(to, ", about %s in all\ntime              about %s %s, %s of it training", dx_clock_words(sampling, words[1]),
+    fprintf(to, ", about %s in all\ntime              on free cores about %s %s by the network's passes alone, %s of it training", dx_clock_words(sampling, words[1]),
             dx_clock_words(training + evaluating + sampling, words[2]), left, dx_clock_words(training, words[3]));
   fprintf(to, "\n");
   return NULL;
@@ -277,6 +290,7 @@ static dx_error *look_into_folder(const dx_problem *p, progress *at)
   if (dx_lock_look(output, who, sizeof who) == DX_LOCK_HELD)
     dx_log_say(p->team->log, DX_LOG_WARN, "%s is in use: %s", output, who);
   DX_TRY(dx_checkpoint_find(checkpoints, p->team->log, &at->path));
+  if (!at->path) dx_run_warn_folder(p->team, output);
   if (!at->path) return check_record(p->spec);
   DX_TRY(dx_run_may_go_on(p->team, p->spec, at->path, &at->step));
   look_for_results(output, at);

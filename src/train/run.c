@@ -93,6 +93,7 @@ static dx_error *take_folder(run *r)
 {
   char path[4096], *notice = NULL;
 
+  dx_run_warn_folder(r->team, r->spec->output);
   DX_TRY(dx_folder_make(r->checkpoints));
   DX_TRY(dx_folder_make(r->samples));
   DX_TRY(dx_lock_take(r->spec->output, &r->lock, &notice));

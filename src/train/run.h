@@ -20,6 +20,8 @@ dx_error *dx_run_check(const dx_problem *p) DX_MUST_CHECK;
 
 /* plan.c: warn of workers (threads of all ranks) that no step of training has anything for.  Local */
 void dx_run_warn_idle(const dx_problem *p, int64_t workers);
+/* plan.c: warn of a folder that no run has used and that is not empty: a wrong output is soon typed.  Local */
+void dx_run_warn_folder(const dx_team *team, const char *output);
 /* plan.c: print the resolved experiment and what it would take on so many ranks of this rank's threads
    (`--dry-run`), and check that its folder can be taken or gone on with. Writes no file.
    Local: team->comm is alone */
