@@ -237,7 +237,7 @@ static void problems(const char *good)
   must(dx_problem_create(&team, &spec, &p));
   if (failing()) p->dim = (int64_t)1 << 46;
   dx_trainer *t;
-  all_ok(all_got(dx_trainer_create(p, &t), DX_E_INTERNAL, "rank 1: no memory for the training state"),
+  all_ok(all_got(dx_trainer_create(p, &t), DX_E_INTERNAL, "rank 1: no memory for the "),
          "dx_trainer_create: no memory on one rank");
   p->dim = D;
   must(dx_trainer_create(p, &t));

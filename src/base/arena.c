@@ -16,7 +16,7 @@ dx_error *dx_arena_create(size_t size, dx_arena *a)
 {
   size = round_up(size ? size : 1);
   *a = (dx_arena){.base = dx_memory(size), .size = size};
-  if (!a->base) return DX_FAIL(INTERNAL, "no memory for a workspace of %zu bytes", size);
+  if (!a->base) return DX_FAIL(INTERNAL, "no memory for a workspace of %.1f MiB", (double)size / (1 << 20));
   return NULL;
 }
 

@@ -74,6 +74,12 @@ static float *floats(int64_t n)
 
 static dx_error *no_memory(void) { return DX_FAIL(INTERNAL, "no memory for the training state"); }
 
+static dx_error *no_memory_of(int64_t examples)
+{
+  return DX_FAIL(INTERNAL, "no memory for the %lld examples that this rank has of a batch; a smaller train.batch, or ranks on more nodes, "
+                 "take less (--dry-run tells how much)", (long long)examples);
+}
+
 static dx_error *create_window(dx_window *w, int64_t T)
 {
   w->count = calloc((size_t)T, sizeof *w->count);
@@ -138,11 +144,11 @@ static dx_error *create_buffers(dx_trainer *t)
   t->offsets = calloc((size_t)ranks, sizeof *t->offsets);
   if (!t->index || !t->x0 || !t->t || !t->worker || !t->note || !t->all_notes || !t->told || !t->sums ||
       !t->tree || !t->counts || !t->offsets)
-    return no_memory();
+    return no_memory_of(n);
   for (int i = 0; i < t->crews; i++) {
     worker *const w = &t->worker[i];
 
-    if (!(w->memory = floats(2 * (1 + width) * one + D))) return no_memory();
+    if (!(w->memory = floats(2 * (1 + width) * one + D))) return no_memory_of(n);
     w->eps = w->memory;
     w->xt = w->eps + one;
     w->out = w->xt + one;
