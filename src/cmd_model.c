@@ -23,18 +23,13 @@ static dx_error *list_parameters(const dx_spec *s, dx_model_spec *m, dx_params *
 /* Where the process comes from. */
 static void say_process(const dx_call *call, const dx_spec *s, const dx_diffusers_process *d)
 {
-  const long long T = (long long)s->process.timesteps;
+  char taken[400];
 
-  if (d->settings)
-    dx_log_say(call->log, DX_LOG_INFO, "process of %s: %s, %lld timesteps, predicts %s, variance %s (process.*=..., objective.*=... set others)",
-               d->file, s->process.schedule, T, s->objective.predict, s->objective.variance);
-  else if (*d->file)
-    dx_log_say(call->log, DX_LOG_WARN, "%s is left out: %s; process is taken as %s, %lld timesteps, and what it predicts as %s "
-               "(process.*=..., objective.*=... set others)", d->file, d->lacks, s->process.schedule, T, s->objective.predict);
-  else
-    dx_log_say(call->log, DX_LOG_INFO, "its folder has no scheduler_config.json that tells how it was trained: process is taken as "
-               "%s, %lld timesteps, and what it predicts as %s (process.*=..., objective.*=... set others)", s->process.schedule, T,
-               s->objective.predict);
+  snprintf(taken, sizeof taken, "process: %s, %lld timesteps, predicts %s, variance %s, loss %s (process.*=..., objective.*=... set others)",
+           s->process.schedule, (long long)s->process.timesteps, s->objective.predict, s->objective.variance, s->objective.loss);
+  if (!*d->file) dx_log_say(call->log, DX_LOG_INFO, "no scheduler_config.json tells how it was trained; %s", taken);
+  else if (*d->lacks) dx_log_say(call->log, DX_LOG_WARN, "%s is not taken whole: %s; %s", d->file, d->lacks, taken);
+  else dx_log_say(call->log, DX_LOG_INFO, "by %s, %s", d->file, taken);
 }
 
 static void say_imported(const dx_call *call, const char *path, const dx_model_spec *m, const dx_params *p)
@@ -52,8 +47,7 @@ static void say_imported(const dx_call *call, const char *path, const dx_model_s
                "(data.file=... or data.kind=...)");
 }
 
-/* The experiment that a folder and the command line describe: network, and process where there is one. */
-static dx_error *describe(const dx_call *call, const dx_diffusers *d, const dx_diffusers_process *process, dx_experiment **out)
+static dx_error *create(const dx_call *call, const dx_diffusers *d, const dx_diffusers_process *process, dx_experiment **out)
 {
   const char *const more = process->settings ? process->settings : "";
   const size_t size = strlen(d->settings) + strlen(more);
@@ -62,9 +56,34 @@ static dx_error *describe(const dx_call *call, const dx_diffusers *d, const dx_d
 
   if (!text) return DX_FAIL(INTERNAL, "no memory for settings");
   snprintf(text, size + 1, "%s%s", d->settings, more);
-  err = dx_experiment_create(call->argv[1], text, size, call->argv + 3, call->argc - 3, DX_DATA_UNREAD, out);
+  err = dx_experiment_create(process->settings ? process->file : call->argv[1], text, size, call->argv + 3, call->argc - 3,
+                             DX_DATA_UNREAD, out);
   free(text);
   return err;
+}
+
+static bool sets_process(const dx_call *call)
+{
+  for (int i = 3; i < call->argc; i++)
+    if (!strncmp(call->argv[i], "process.", 8) || !strncmp(call->argv[i], "objective.", 10)) return true;
+  return false;
+}
+
+/* The experiment that a folder and the command line describe. A process that diffx refuses is left out, and told, unless the
+   command line has a part in it. */
+static dx_error *describe(const dx_call *call, const dx_diffusers *d, dx_diffusers_process *process, dx_experiment **out)
+{
+  dx_error *const refused = create(call, d, process, out);
+  const char *words;
+
+  if (!refused || dx_error_code(refused) != DX_E_CONFIG || !process->settings || sets_process(call)) return refused;
+  words = strstr(dx_error_text(refused), ": "); /* behind the place, which is in no file */
+  words = words ? words + 2 : dx_error_text(refused);
+  snprintf(process->lacks, sizeof process->lacks, "%.*s", (int)strcspn(words, "\n"), words);
+  dx_error_free(refused);
+  free(process->settings);
+  process->settings = NULL;
+  return create(call, d, process, out);
 }
 
 static dx_error *import(const dx_call *call)
@@ -79,7 +98,7 @@ static dx_error *import(const dx_call *call)
 
   DX_TRY(dx_call_output(call, path, "checkpoint"));
   DX_TRY(dx_diffusers_read(folder, &d));
-  DX_TRY_GOTO(err, out, dx_diffusers_read_process(folder, &process));
+  DX_TRY_GOTO(err, out, dx_diffusers_read_process(folder, d.out_channels == 2 * d.sample.c, &process));
   DX_TRY_GOTO(err, out, describe(call, &d, &process, &e));
   const dx_spec *const s = dx_experiment_spec(e);
   if (!s->model || strcmp(s->model->name, "unet")) {

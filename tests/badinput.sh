@@ -323,11 +323,19 @@ judge $? "samples drawn twice are two files"
 refused "train.steps below what is done" 3 1 "train.steps is 50, but the run in own stands at step 60" -- "$exp/smoke.yaml" output=own train.steps=50
 cksum own/metrics.h5 own/experiment.yaml >before
 ranks 2 "$exp/smoke.yaml" output=own evaluate.examples=10 run.threads=1 >said 2>&1
-words said "already at step 60 of 60" && cksum own/metrics.h5 own/experiment.yaml | cmp - before
+words said "already at step 60 of 60: keys given here change nothing" && cksum own/metrics.h5 own/experiment.yaml | cmp - before
 judge $? "a run at its end says so and keeps its record and its settings"
 rm own/samples/step-00000060.h5
 ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && test -s own/samples/step-00000060.h5 && test -s own/metrics.h5
 judge $? "what it lacks is made"
+echo junk >own/metrics.h5
+ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && test "$(wc -c <own/metrics.h5)" -gt 10000
+judge $? "a record that is damaged is made anew"
+cp own/metrics.h5 whole.h5
+ranks 1 "$exp/smoke.yaml" output=short run.threads=1 train.steps=40 >said 2>&1
+cp short/metrics.h5 own/metrics.h5
+ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && "$diffx" compare own whole.h5 >said 2>&1
+judge $? "and one that lacks rows, as after a kill before it was written"
 
 # a write fails in the middle; with room again the same command ends with the same bits
 set_up="train.steps=2000 train.checkpoint_every=100 evaluate.every=never run.keep=100 run.threads=1"

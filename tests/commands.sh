@@ -135,7 +135,7 @@ says "and than both the file's and another on the command line" "kind: exact" --
 says "COMMAND --help" "diffx sample RUN|CHECKPOINT" "sample.trajectory" -- sample --help
 says "and behind its words" "diffx model import DIR OUT.h5" -- model import --help
 says "and behind an experiment" "diffx [train] EXPERIMENT.yaml" "train.rate" -- "$exp/smoke.yaml" -h
-says "--dry-run of a run that has come that far" " for what is left after step 60 by the network's passes alone, 0.0 s of it training" "goes on from run/checkpoints/step-00000060.h5" -- "$exp/smoke.yaml" output=run --dry-run
+says "--dry-run of a run that has come that far" " for what is left after step 60, 0.0 s of it training" "goes on from run/checkpoints/step-00000060.h5" -- "$exp/smoke.yaml" output=run --dry-run
 says "sample from a checkpoint file" "50 samples by ancestral" -- sample run/checkpoints/step-00000040.h5 -o forty.h5
 ! cmp -s forty.h5 again.h5
 ok $? "whose samples are others"

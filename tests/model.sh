@@ -65,7 +65,7 @@ judge $? "an imported one does not tell the range"
 # --- the process comes from the folder -------------------------------------------------------------
 same_data="data.kind=shapes data.size=8 data.train=40 data.test=10 seed=7"
 good "import with the process that export wrote" "$diffx" model import out process.h5 $same_data
-grep -qF "process of out/scheduler/scheduler_config.json: list, 50 timesteps, predicts noise, variance fixed-small" said
+grep -qF "by out/scheduler/scheduler_config.json, process: list, 50 timesteps, predicts noise, variance fixed-small, loss simple" said
 judge $? "and it says so"
 ranks 1 evaluate run $how evaluate.weights=raw -o d.h5 2>/dev/null | grep -v '^step' >d.txt
 ranks 1 evaluate process.h5 $how -o e.h5 2>/dev/null | grep -v '^step' >e.txt
@@ -82,15 +82,25 @@ scheduled() {     # scheduled FOLDER FILE TEXT WORDS: an import that says WORDS
 }
 scheduled flat flat/scheduler_config.json '{"_class_name": "DDPMScheduler", "_diffusers_version": "0.1.1", "beta_end": 0.02, "beta_schedule": "linear",
   "beta_start": 0.0001, "clip_sample": true, "num_train_timesteps": 1000, "trained_betas": null, "variance_type": "fixed_large"}' \
-  "process of flat/scheduler_config.json: linear, 1000 timesteps, predicts noise, variance fixed-large"
+  "by flat/scheduler_config.json, process: linear, 1000 timesteps, predicts noise, variance fixed-large"
 scheduled pipeline/unet pipeline/scheduler/scheduler_config.json '{"_class_name": "DDIMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear",
   "beta_start": 0.00085, "num_train_timesteps": 500, "prediction_type": "v_prediction", "rescale_betas_zero_snr": true}' \
-  "scheduler_config.json: quadratic, 500 timesteps, predicts v, variance fixed-large"
+  "scheduler_config.json, process: quadratic, 500 timesteps, predicts v, variance fixed-large"
 scheduled flat flat/scheduler_config.json '{"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}' \
   "cosine, 1000 timesteps, predicts x0, variance fixed-small"
 scheduled flat flat/scheduler_config.json '{"_class_name": "DDPMScheduler", "beta_schedule": "sigmoid"}' \
-  "flat/scheduler_config.json is left out: diffx has no beta_schedule sigmoid; process is taken as linear, 1000 timesteps"
-scheduled flat flat/scheduler_config.json '{"_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": 2000}' "is left out: it tells no betas"
+  'flat/scheduler_config.json is not taken whole: beta_schedule is "sigmoid", which diffx has not; process: linear, 1000 timesteps'
+scheduled flat flat/scheduler_config.json '{"_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": 2000}' "is not taken whole: it tells no betas; process: linear, 2000 timesteps"
+scheduled flat flat/scheduler_config.json '{"_class_name": "HeunDiscreteScheduler", "beta_schedule": "linear"}' "it tells not both beta_start and beta_end"
+scheduled flat flat/scheduler_config.json '{"_class_name": "CogVideoXDDIMScheduler", "snr_shift_scale": 3.0, "prediction_type": "v_prediction"}' \
+  "diffx has no snr_shift_scale; process: linear, 1000 timesteps, predicts v"
+scheduled flat flat/scheduler_config.json '{"prediction_type": "v_prediction", "variance_type": "learned"}' 'variance_type is "learned", which diffx has not'
+scheduled flat flat/scheduler_config.json '{"variance_type": "learned_range"}' "the network has no channels for it; process: linear"
+scheduled flat flat/scheduler_config.json '{"num_train_timesteps": 1}' "is not taken whole: process.timesteps is 1; allowed"
+scheduled flat flat/scheduler_config.json '{"rescale_betas_zero_snr": true}' "is not taken whole: objective.predict"
+scheduled flat flat/scheduler_config.json "{\"num_train_timesteps\": 4000, \"trained_betas\": [$(awk 'BEGIN { for (i = 0; i < 3999; i++) printf "0.0012345678901234567, " }') 0.5]}" \
+  "trained_betas are 4000, more than process.betas takes"
+refused "a process that the command line spoils" 3 1 "process.timesteps is 1; allowed" model import flat x.h5 process.timesteps=1
 for wrong in '"beta_schedule": 7' '"trained_betas": [0.1, "a"]' '"trained_betas": 0.1' '"beta_schedule": "linear", "num_train_timesteps": 0.5' \
   '"beta_schedule": "linear", "beta_start": "small"' '"beta_schedule": "linear", "rescale_betas_zero_snr": 3' '"beta_schedule": "linear", "prediction_type": []'; do
   echo "{$wrong}" >flat/scheduler_config.json

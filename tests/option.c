@@ -2,6 +2,7 @@
 /* tests/option.c - options: what is taken, what is refused and how, and that prints read back. */
 #include "base/option.h"
 #include "base/random.h"
+#include "experiment.h"
 #include "tap.h"
 
 #include <float.h>
@@ -285,6 +286,35 @@ static void check_allowed(void)
   ok(dx_option_allowed(row("steps"), text, 5) == 35 && !strcmp(text, "a wh"), "cut like snprintf");
 }
 
+/* Words of other programs, of every option that diffx has, lead to words that it takes; none is one of its own. */
+static void check_hints(void)
+{
+  static char field[1 << 18];
+  dx_section sections[DX_SECTIONS];
+  const int n = dx_all_sections(sections);
+  int pairs = 0, wrong = 0;
+
+  for (int i = 0; i < n; i++)
+    for (const dx_option *o = sections[i].options; o->key; o++) {
+      char *const list = o->elsewhere ? strdup(o->elsewhere) : NULL;
+
+      for (char *pair = list ? strtok(list, "|") : NULL; pair; pair = strtok(NULL, "|"), pairs++) {
+        char *const ours = strchr(pair, '=');
+
+        if (ours) *ours = '\0';
+        dx_error *const theirs = dx_option_read(o, pair, field), *const good = ours ? dx_option_read(o, ours + 1, field) : theirs;
+        const bool hint = theirs && ours && strstr(dx_error_text(theirs), ours + 1);
+
+        if (good || !hint) printf("# %s: %s\n", o->key, pair);
+        wrong += good || !hint;
+        if (good != theirs) dx_error_free(good);
+        dx_error_free(theirs);
+      }
+      free(list);
+    }
+  ok(pairs >= 10 && wrong == 0, "%d words of other programs", pairs);
+}
+
 int main(void)
 {
   check_presets();
@@ -296,5 +326,6 @@ int main(void)
   check_random_numbers();
   check_names();
   check_allowed();
+  check_hints();
   return done();
 }

@@ -126,15 +126,20 @@ static void check_nodes(const dx_comm *c, const char *nodes)
       }
 }
 
-/* The first vector of this rank as a step begins: on huge pages but for those that it shares with its neighbours. */
+/* Both vectors of this rank as a step begins: on huge pages but for those that they share with neighbours. */
 static int64_t is_huge(dx_reduce *r, int64_t floats)
 {
   const size_t bytes = (size_t)floats * sizeof(float);
+  int64_t huge = 1;
 
   dx_reduce_start(r);
-  float *const v = dx_reduce_leaf(r, 0);
-  (void)madvise(v, bytes, MADV_DONTFORK); /* so that smaps tells of it alone */
-  return huge_kib(v) >= (int64_t)((bytes - 2 * HUGE_PAGE) / 1024);
+  for (int folder = 0; folder < 2; folder++) {
+    float *const v = dx_reduce_leaf(r, folder);
+
+    (void)madvise(v, bytes, folder ? MADV_DONTFORK : MADV_DONTDUMP); /* so that smaps tells of each alone */
+    huge &= huge_kib(v) >= (int64_t)((bytes - 2 * HUGE_PAGE) / 1024);
+  }
+  return huge;
 }
 
 /* Vectors of ranks that share a node, at the first step and after a rest. */
@@ -145,10 +150,11 @@ static void check_pages(const dx_comm *c)
   dx_reduce *r;
 
   for (int64_t p = 0; p <= size; p++) first[p] = dx_share_first(2 * size, size, p);
-  const dx_reduce_plan plan = {.leaves = 2 * size, .floats = floats, .folders = 1, .threads = 1, .first_rank_leaf = first};
+  const dx_reduce_plan plan = {.leaves = 2 * size, .floats = floats, .folders = 2, .threads = 1, .first_rank_leaf = first};
   dx_error *e = dx_reduce_create(c, &plan, add, &r);
 
   if (e) return;
+  const bool before = dx_comm_min_i64(c, system_has_huge_pages(c, 16));
   good &= is_huge(r, floats);
   dx_reduce_rest(r);
   dx_comm_barrier(c);
@@ -156,7 +162,7 @@ static void check_pages(const dx_comm *c)
   dx_comm_barrier(c);
   dx_reduce_destroy(r);
   good = dx_comm_min_i64(c, good);
-  const bool can = dx_comm_min_i64(c, system_has_huge_pages(c, 12));
+  const bool can = before && dx_comm_min_i64(c, system_has_huge_pages(c, 16));
   if (dx_comm_rank(c) == 0) ok(good || !can, "gradient vectors on huge pages%s", can ? "" : " # SKIP this system makes none of shared memory");
 }
 

@@ -38,11 +38,11 @@ void dx_diffusers_put_index(FILE *to, const void *ctx);
 /* What a scheduler_config.json in a network's folder, or beside it in its pipeline, says of the process. */
 typedef struct {
   char file[4200];  /* "": there is none */
-  char *settings;   /* YAML: sections process and objective of an experiment; NULL: none, or not to be said in diffx's words */
-  char lacks[200];  /* what diffx has no words for */
+  char *settings;   /* YAML: sections process and objective of an experiment, as far as diffx has words for it; NULL: none */
+  char lacks[600];  /* what it has none for */
 } dx_diffusers_process;
-/* DX_E_DATA where it is no such file. */
-dx_error *dx_diffusers_read_process(const char *folder, dx_diffusers_process *out) DX_MUST_CHECK;
+/* learns: the network has channels for a variance. DX_E_DATA where it is no such file. */
+dx_error *dx_diffusers_read_process(const char *folder, bool learns, dx_diffusers_process *out) DX_MUST_CHECK;
 void dx_diffusers_process_free(dx_diffusers_process *p);
 /* Write such a folder, whole or not at all, with scheduler/scheduler_config.json and model_index.json where there is a scheduler
    (NULL: none). Where it is there, it must be empty. config: of model unet. */

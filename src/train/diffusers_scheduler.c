@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train/diffusers_scheduler.c - see diffusers.h: the process that a network was trained for, which diffusers keeps in
    scheduler_config.json. Of its keys those count that say how noise is added and what is predicted; how samples are drawn
-   (clip_sample, timestep_spacing, ...) is not the network's. A key that is left out has the preset of DDPMScheduler. */
+   (clip_sample, timestep_spacing, ...) is not the network's. */
 #include "train/diffusers.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,9 +74,10 @@ void dx_diffusers_process_free(dx_diffusers_process *p)
 }
 
 #ifndef DX_JANSSON
-dx_error *dx_diffusers_read_process(const char *folder, dx_diffusers_process *out)
+dx_error *dx_diffusers_read_process(const char *folder, bool learns, dx_diffusers_process *out)
 {
   (void)folder;
+  (void)learns;
   *out = (dx_diffusers_process){0};
   return NULL;
 }
@@ -91,6 +93,7 @@ typedef struct {
   const dx_json *json;
   dx_diffusers_process *out;
   FILE *to;
+  bool learns; /* the network has channels for a variance */
 } reader;
 
 /* The value of a key, NULL where it is missing or null. */
@@ -108,17 +111,31 @@ static dx_error *refuse(const reader *r, const char *key, const dx_json *v, cons
   return DX_FAIL(DATA, "%s: %s is %s; allowed: %s", r->out->file, key, dx_json_show(v, shown), allowed);
 }
 
+/* What diffx has no words for: a list, with what was said before. */
+__attribute__((format(printf, 2, 3))) static void lack(const reader *r, const char *fmt, ...)
+{
+  char *const lacks = r->out->lacks;
+  const size_t used = strlen(lacks), room = sizeof r->out->lacks - used;
+  va_list ap;
+
+  if (used && room > 2) strcpy(lacks + used, "; ");
+  va_start(ap, fmt);
+  if (room > 2) vsnprintf(lacks + strlen(lacks), sizeof r->out->lacks - strlen(lacks), fmt, ap);
+  va_end(ap);
+}
+
 /* Our word for that of a key (preset: where it is missing); NULL, and told, where diffx has none. */
 static dx_error *read_word(const reader *r, const char *key, const char *preset, const struct words *w, const char **ours)
 {
   const dx_json *const v = value_of(r, key);
   const char *const text = v ? dx_json_text(v) : preset;
+  char shown[DX_SHOWN];
 
   *ours = NULL;
   if (!text) return refuse(r, key, v, "a text");
   while (w->ours && strcmp(w->theirs, text)) w++;
   *ours = w->ours;
-  if (!w->ours) snprintf(r->out->lacks, sizeof r->out->lacks, "diffx has no %s %.100s", key, text);
+  if (!w->ours) lack(r, "%s is %s, which diffx has not", key, v ? dx_json_show(v, shown) : preset);
   return NULL;
 }
 
@@ -136,13 +153,23 @@ static dx_error *put_real(const reader *r, const char *key, double preset, const
 
 static dx_error *put_list(const reader *r, const dx_json *betas)
 {
+  const size_t room = dx_option_find(dx_schedule_find("list")->options, "betas")->room;
+  const int64_t n = dx_json_count(betas);
+  size_t length = 0;
   char text[64];
   double x;
 
-  if (!dx_json_is_list(betas)) return refuse(r, "trained_betas", betas, "null or a list of numbers");
+  for (int64_t i = 0; i < n || !dx_json_is_list(betas); i++) {
+    if (!dx_json_is_list(betas) || !dx_json_real(dx_json_item(betas, i), &x))
+      return refuse(r, "trained_betas", betas, "null or a list of numbers");
+    length += (size_t)dx_real_print(x, text, sizeof text) + 1;
+  }
+  if (length > room) {
+    lack(r, "trained_betas are %" PRId64 ", more than process.betas takes", n);
+    return NULL;
+  }
   fprintf(r->to, "  schedule: list\n  betas: \"");
-  for (int64_t i = 0; i < dx_json_count(betas); i++) {
-    if (!dx_json_real(dx_json_item(betas, i), &x)) return refuse(r, "trained_betas", betas, "null or a list of numbers");
+  for (int64_t i = 0; i < n && dx_json_real(dx_json_item(betas, i), &x); i++) {
     dx_real_print(x, text, sizeof text);
     fprintf(r->to, "%s%s", i ? "," : "", text);
   }
@@ -150,26 +177,59 @@ static dx_error *put_list(const reader *r, const dx_json *betas)
   return NULL;
 }
 
+/* Of these two a key that is left out has its preset; other classes have others. */
+static bool has_presets(const reader *r)
+{
+  const dx_json *const v = value_of(r, "_class_name");
+  const char *const class = v ? dx_json_text(v) : NULL;
+
+  return !v || (class && (!strcmp(class, "DDPMScheduler") || !strcmp(class, "DDIMScheduler")));
+}
+
+static dx_error *put_ramp(const reader *r, const char *schedule)
+{
+  if (!has_presets(r) && !(value_of(r, "beta_start") && value_of(r, "beta_end"))) {
+    lack(r, "it tells not both beta_start and beta_end");
+    return NULL;
+  }
+  fprintf(r->to, "  schedule: %s\n  scale: false\n", schedule);
+  DX_TRY(put_real(r, "beta_start", 1e-4, "beta_first"));
+  return put_real(r, "beta_end", 0.02, "beta_last");
+}
+
+static dx_error *put_betas(const reader *r)
+{
+  const dx_json *const betas = value_of(r, "trained_betas"), *const flow = value_of(r, "use_flow_sigmas");
+  const char *schedule;
+  bool flows = false;
+
+  if (flow && !dx_json_bool(flow, &flows)) return refuse(r, "use_flow_sigmas", flow, "true or false");
+  if (value_of(r, "snr_shift_scale") || flows) {
+    lack(r, "diffx has no %s", flows ? "use_flow_sigmas" : "snr_shift_scale");
+    return NULL;
+  }
+  if (betas) return put_list(r, betas);
+  if (!value_of(r, "beta_schedule") && !has_presets(r)) {
+    lack(r, "it tells no betas");
+    return NULL;
+  }
+  DX_TRY(read_word(r, "beta_schedule", "linear", schedules, &schedule));
+  if (!schedule) return NULL;
+  if (strcmp(schedule, "cosine")) return put_ramp(r, schedule);
+  fprintf(r->to, "  schedule: cosine\n");
+  return NULL;
+}
+
 static dx_error *put_process(const reader *r)
 {
-  const dx_json *const T = value_of(r, "num_train_timesteps"), *const betas = value_of(r, "trained_betas");
-  const dx_json *const zero = value_of(r, "rescale_betas_zero_snr");
+  const dx_json *const T = value_of(r, "num_train_timesteps"), *const zero = value_of(r, "rescale_betas_zero_snr");
   int64_t steps = 1000;
   bool rescale = false;
-  const char *schedule;
 
   if (T && !dx_json_int(T, &steps)) return refuse(r, "num_train_timesteps", T, "a whole number");
   if (zero && !dx_json_bool(zero, &rescale)) return refuse(r, "rescale_betas_zero_snr", zero, "true or false");
   fprintf(r->to, "process:\n  timesteps: %" PRId64 "\n  zero_terminal: %s\n", steps, rescale ? "true" : "false");
-  if (betas) return put_list(r, betas);
-  DX_TRY(read_word(r, "beta_schedule", "linear", schedules, &schedule));
-  if (!schedule) return NULL;
-  fprintf(r->to, "  schedule: %s\n", schedule);
-  if (!strcmp(schedule, "cosine")) return NULL;
-  DX_TRY(put_real(r, "beta_start", 1e-4, "beta_first"));
-  DX_TRY(put_real(r, "beta_end", 0.02, "beta_last"));
-  fprintf(r->to, "  scale: false\n");
-  return NULL;
+  return put_betas(r);
 }
 
 static dx_error *put_objective(const reader *r)
@@ -182,19 +242,11 @@ static dx_error *put_objective(const reader *r)
   if (!value_of(r, "variance_type") && (!class || !dx_json_text(class) || strcmp(dx_json_text(class), "DDPMScheduler")))
     return NULL; /* other samplers have no variance */
   DX_TRY(read_word(r, "variance_type", "fixed_small", variances, &variance));
-  if (variance) fprintf(r->to, "  variance: %s\n", variance);
-  if (variance && !strcmp(variance, "learned-range")) fprintf(r->to, "  loss: hybrid\n"); /* simple teaches no variance */
+  const bool learned = variance && !strcmp(variance, "learned-range");
+  if (learned && !r->learns) lack(r, "variance_type is learned_range, but the network has no channels for it");
+  else if (variance) fprintf(r->to, "  variance: %s\n", variance);
+  if (learned && r->learns) fprintf(r->to, "  loss: hybrid\n"); /* simple teaches no variance */
   return NULL;
-}
-
-static dx_error *put_settings(const reader *r)
-{
-  if (!value_of(r, "beta_schedule") && !value_of(r, "trained_betas")) {
-    snprintf(r->out->lacks, sizeof r->out->lacks, "it tells no betas");
-    return NULL;
-  }
-  DX_TRY(put_process(r));
-  return put_objective(r);
 }
 
 /* In the network's folder, as it was in the first pipelines; below it, as export writes it; beside it, in a pipeline. */
@@ -210,7 +262,7 @@ static bool find_file(const char *folder, dx_diffusers_process *out)
   return false;
 }
 
-dx_error *dx_diffusers_read_process(const char *folder, dx_diffusers_process *out)
+dx_error *dx_diffusers_read_process(const char *folder, bool learns, dx_diffusers_process *out)
 {
   char *text = NULL;
   dx_json *json = NULL;
@@ -219,20 +271,17 @@ dx_error *dx_diffusers_read_process(const char *folder, dx_diffusers_process *ou
 
   *out = (dx_diffusers_process){0};
   if (!find_file(folder, out)) return NULL;
-  reader r = {.out = out};
-  DX_TRY(dx_file_read(out->file, 1 << 22, &text, &size));
+  reader r = {.out = out, .learns = learns};
+  DX_TRY(dx_file_read(out->file, 1 << 26, &text, &size));
   DX_TRY_GOTO(err, out, dx_json_parse(out->file, text, size, &json));
   r.json = json;
   if (!(r.to = open_memstream(&out->settings, &size))) {
     err = DX_FAIL(INTERNAL, "no memory for settings");
     goto out;
   }
-  err = put_settings(&r);
+  err = put_process(&r);
+  if (!err) err = put_objective(&r);
   if (fclose(r.to) && !err) err = DX_FAIL(INTERNAL, "no memory for settings");
-  if (!err && *out->lacks) { /* half a process is none */
-    free(out->settings);
-    out->settings = NULL;
-  }
 out:
   free(text);
   dx_json_free(json);

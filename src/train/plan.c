@@ -115,7 +115,7 @@ void dx_run_warn_folder(const dx_team *team, const char *output)
 
   while (folder && (entry = readdir(folder)) && *entry->d_name == '.');
   if (entry)
-    dx_log_say(team->log, DX_LOG_WARN, "output %s is no run's folder and holds other things, such as %s: they stay, beside those of the run",
+    dx_log_say(team->log, DX_LOG_WARN, "output %s is no run's folder and holds other things, such as %s; of the names that a run uses they will be replaced",
                output, entry->d_name);
   if (folder) closedir(folder);
 }
@@ -144,8 +144,8 @@ static dx_error *print_costs(dx_problem *p, int64_t workers, const progress *at,
   fprintf(to, "\nsamples           %lld drawings of %lld x %lld forwards each", (long long)drawings, (long long)s->sample.count,
           (long long)visited);
   if (one > 0)
-    fprintf(to, ", about %s in all\ntime              on free cores about %s %s by the network's passes alone, %s of it training", dx_clock_words(sampling, words[1]),
-            dx_clock_words(training + evaluating + sampling, words[2]), left, dx_clock_words(training, words[3]));
+    fprintf(to, ", about %s in all\ntime              about %s %s, %s of it training (passes of the network alone, cores free)",
+            dx_clock_words(sampling, words[1]), dx_clock_words(training + evaluating + sampling, words[2]), left, dx_clock_words(training, words[3]));
   fprintf(to, "\n");
   return NULL;
 }

@@ -206,6 +206,7 @@ static dx_error *keep_old_metrics(const dx_record *r)
   snprintf(to, sizeof to, "%s/metrics-before-step-%lld.h5", r->folder, (long long)r->last_step);
   dx_log_say(r->problem->team->log, DX_LOG_WARN, "%s/journal is damaged or gone: rows before step %lld are missing from "
              "the record; the old record is kept as %s", r->folder, (long long)r->last_step, to);
+  if (dx_file_exists(to)) return NULL; /* kept by an earlier start: what stands in its place now lacks the rows, too */
   if (dx_file_exists(from) && rename(from, to)) return DX_FAIL(IO, "cannot rename %s to %s", from, to);
   return NULL;
 }
@@ -648,6 +649,29 @@ static dx_error *save(const dx_record *r, const dx_evaluation *e, const char *pa
   if (!err) err = dx_h5_save(f, path);
   dx_h5_close(f);
   return err;
+}
+
+bool dx_record_is_saved(const dx_record *r)
+{
+  static const struct { int kind; const char *rows; } tables[] = {
+    {TRAIN, "/train/step"}, {BY_T, "/train_by_t/step"}, {KL, "/kl/step"}, {SESSION, "/provenance/session_step"}};
+  char path[4096];
+  dx_h5_info info;
+  dx_h5 *f;
+  bool saved = true;
+
+  snprintf(path, sizeof path, "%s/metrics.h5", r->folder);
+  dx_error *err = dx_h5_open_sealed(path, &f);
+  for (int i = 0; !err && i < COUNT(tables); i++) {
+    dx_error *const bad = dx_h5_look(f, tables[i].rows, &info);
+
+    saved = saved && !bad && info.dim[0] == r->table[tables[i].kind].n;
+    dx_error_free(bad);
+  }
+  if (!err) dx_h5_close(f);
+  saved = saved && !err;
+  dx_error_free(err);
+  return saved;
 }
 
 dx_error *dx_record_save(dx_record *r)

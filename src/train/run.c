@@ -203,11 +203,10 @@ static dx_error *start_from(const run *r, const char *from)
 static bool is_complete(const run *r)
 {
   const int64_t step = state(r)->step, last = r->spec->train.steps;
-  char record[4096], drawn[4096];
+  char drawn[4096];
 
-  snprintf(record, sizeof record, "%s/metrics.h5", r->spec->output);
   samples_of_step(r, drawn, sizeof drawn);
-  return r->resumed && step >= last && dx_file_exists(record) &&
+  return r->resumed && step >= last && dx_record_is_saved(r->record) &&
          (!dx_run_due(r->spec->evaluate.every, step, last) || dx_record_has_evaluation(r->record, step)) &&
          (!dx_run_due(r->spec->sample.every, step, last) || dx_file_exists(drawn));
 }
@@ -562,7 +561,7 @@ static dx_error *loop(run *r)
   const double seconds = dx_clock() - r->begin;
   const int64_t steps = state(r)->step - r->begin_step;
   if (steps == 0 && r->resumed)
-    dx_log_say(r->team->log, DX_LOG_INFO, "already at step %lld of %lld; for more of it, whatever keys say here, diffx evaluate %s or diffx sample %s",
+    dx_log_say(r->team->log, DX_LOG_INFO, "already at step %lld of %lld: keys given here change nothing; diffx evaluate %s and diffx sample %s take keys",
                (long long)state(r)->step, (long long)r->spec->train.steps, r->spec->output, r->spec->output);
   dx_log_say(r->team->log, DX_LOG_INFO, "done: %lld steps in %s; results in %s", (long long)steps,
              dx_clock_words(seconds, words), r->spec->output);
