@@ -153,15 +153,16 @@ static dx_error *put_real(const reader *r, const char *key, double preset, const
 
 static dx_error *put_list(const reader *r, const dx_json *betas)
 {
+  static const char allowed[] = "null or a list of numbers";
   const size_t room = dx_option_find(dx_schedule_find("list")->options, "betas")->room;
   const int64_t n = dx_json_count(betas);
   size_t length = 0;
   char text[64];
   double x;
 
-  for (int64_t i = 0; i < n || !dx_json_is_list(betas); i++) {
-    if (!dx_json_is_list(betas) || !dx_json_real(dx_json_item(betas, i), &x))
-      return refuse(r, "trained_betas", betas, "null or a list of numbers");
+  if (!dx_json_is_list(betas)) return refuse(r, "trained_betas", betas, allowed);
+  for (int64_t i = 0; i < n; i++) {
+    if (!dx_json_real(dx_json_item(betas, i), &x)) return refuse(r, "trained_betas", betas, allowed);
     length += (size_t)dx_real_print(x, text, sizeof text) + 1;
   }
   if (length > room) {
@@ -177,13 +178,18 @@ static dx_error *put_list(const reader *r, const dx_json *betas)
   return NULL;
 }
 
-/* Of these two a key that is left out has its preset; other classes have others. */
-static bool has_presets(const reader *r)
+static bool is_class(const reader *r, const char *name)
 {
   const dx_json *const v = value_of(r, "_class_name");
   const char *const class = v ? dx_json_text(v) : NULL;
 
-  return !v || (class && (!strcmp(class, "DDPMScheduler") || !strcmp(class, "DDIMScheduler")));
+  return class && !strcmp(class, name);
+}
+
+/* Of these a key that is left out has the preset that is used here; other classes have others. */
+static bool has_presets(const reader *r)
+{
+  return !value_of(r, "_class_name") || is_class(r, "DDPMScheduler") || is_class(r, "DDIMScheduler");
 }
 
 static dx_error *put_ramp(const reader *r, const char *schedule)
@@ -234,13 +240,11 @@ static dx_error *put_process(const reader *r)
 
 static dx_error *put_objective(const reader *r)
 {
-  const dx_json *const class = value_of(r, "_class_name");
   const char *predict, *variance;
 
   DX_TRY(read_word(r, "prediction_type", "epsilon", predictions, &predict));
   fprintf(r->to, "objective:\n  predict: %s\n", predict ? predict : "noise");
-  if (!value_of(r, "variance_type") && (!class || !dx_json_text(class) || strcmp(dx_json_text(class), "DDPMScheduler")))
-    return NULL; /* other samplers have no variance */
+  if (!value_of(r, "variance_type") && !is_class(r, "DDPMScheduler")) return NULL; /* other samplers have no variance */
   DX_TRY(read_word(r, "variance_type", "fixed_small", variances, &variance));
   const bool learned = variance && !strcmp(variance, "learned-range");
   if (learned && !r->learns) lack(r, "variance_type is learned_range, but the network has no channels for it");

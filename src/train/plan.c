@@ -115,8 +115,8 @@ void dx_run_warn_folder(const dx_team *team, const char *output)
 
   while (folder && (entry = readdir(folder)) && *entry->d_name == '.');
   if (entry)
-    dx_log_say(team->log, DX_LOG_WARN, "output %s is no run's folder and holds other things, such as %s; of the names that a run uses they will be replaced",
-               output, entry->d_name);
+    dx_log_say(team->log, DX_LOG_WARN, "output %s is no run's folder and holds other things, such as %s; what has the name of a run's own "
+               "file is replaced", output, entry->d_name);
   if (folder) closedir(folder);
 }
 
