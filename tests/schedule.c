@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef union { max_align_t align; char bytes[20000]; } settings;
+typedef union { max_align_t align; char bytes[1 << 17]; } settings;
 
 /* As a user would give it: presets, then KEY VALUE pairs up to NULL. */
 static void set(const dx_schedule *s, settings *c, const char *const *pairs)
