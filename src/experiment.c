@@ -153,18 +153,17 @@ static dx_error *add_kinds(dx_experiment *e, const dx_keys *keys, int c, void *c
 static dx_error *add_sections(dx_experiment *e, const dx_keys *keys, int chosen[CHOICES])
 {
   dx_spec *const s = &e->spec;
-  dx_error *err;
 
   add_section(e, (dx_section){.prefix = "", .options = general_options, .into = &e->general});
-  err = add_kinds(e, keys, DATA, &s->data, &chosen[DATA]);
-  err = dx_keys_both(err, add_kinds(e, keys, SCHEDULE, &s->process, &chosen[SCHEDULE]));
-  err = dx_keys_both(err, add_kinds(e, keys, MODEL, &e->model, &chosen[MODEL]));
-  err = dx_keys_both(err, add_kinds(e, keys, LOSS, &s->objective, &chosen[LOSS]));
+  DX_TRY(add_kinds(e, keys, DATA, &s->data, &chosen[DATA]));
+  DX_TRY(add_kinds(e, keys, SCHEDULE, &s->process, &chosen[SCHEDULE]));
+  DX_TRY(add_kinds(e, keys, MODEL, &e->model, &chosen[MODEL]));
+  DX_TRY(add_kinds(e, keys, LOSS, &s->objective, &chosen[LOSS]));
   add_section(e, (dx_section){.prefix = "train", .options = dx_train_options, .into = &s->train});
   add_section(e, (dx_section){.prefix = "evaluate", .options = dx_evaluate_options, .into = &s->evaluate});
-  err = dx_keys_both(err, add_kinds(e, keys, SAMPLER, &s->sample, &chosen[SAMPLER]));
+  DX_TRY(add_kinds(e, keys, SAMPLER, &s->sample, &chosen[SAMPLER]));
   add_section(e, (dx_section){.prefix = "run", .options = dx_run_options, .into = &s->run});
-  return err;
+  return NULL;
 }
 
 /* The denoiser of any sigma goes with its draw. */
@@ -246,10 +245,9 @@ static dx_error *fill(dx_experiment *e, const dx_keys *keys)
 {
   dx_spec *const s = &e->spec;
   int chosen[CHOICES];
-  dx_error *err = add_sections(e, keys, chosen);
 
-  err = dx_keys_both(err, dx_keys_fill(keys, e->section, e->sections));
-  if (err) return err;
+  DX_TRY(add_sections(e, keys, chosen));
+  DX_TRY(dx_keys_fill(keys, e->section, e->sections));
   for (int c = 0; c < CHOICES; c++)
     if (chosen[c] < 0) return DX_FAIL(INTERNAL, "%s allows %s, which is in no list", choice[c].key, name_of(keys, c));
   s->schedule = dx_schedule_at(chosen[SCHEDULE]);

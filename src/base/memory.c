@@ -7,16 +7,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
+enum { ALIGN = 64 };
 
 void *dx_memory(size_t bytes)
 {
-  const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGN;
+  const size_t align = bytes >= DX_HUGE_PAGE ? DX_HUGE_PAGE : ALIGN;
   void *p;
 
   if (posix_memalign(&p, align, bytes ? bytes : 1)) return NULL;
 #ifdef MADV_HUGEPAGE /* advice: where it is refused nothing is lost; the last part of a page stays small */
-  if (align == HUGE_PAGE) (void)madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+  if (align == DX_HUGE_PAGE) (void)madvise(p, bytes / DX_HUGE_PAGE * DX_HUGE_PAGE, MADV_HUGEPAGE);
 #endif
   return p;
 }

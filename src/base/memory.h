@@ -4,6 +4,9 @@
 #define DX_BASE_MEMORY_H
 #include <stddef.h>
 
+/* Bytes of a huge page where pages are of 4 KiB; where they are not, what is asked for by it is refused and nothing is lost. */
+enum { DX_HUGE_PAGE = 2 << 20 };
+
 /* At least that many bytes, 64-byte aligned, not set; NULL where there is no memory. Large ones stand on huge pages
    where the system has them: with pages of 4 KiB a product that reads megabytes of weights once waits for their
    addresses. Give back by free.  Local */

@@ -19,7 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE = 2 << 20 }; /* where pages are of 4 KiB; other systems refuse, and nothing is lost */
+#include "base/memory.h"
+
 /* Linux's numbers of madvise, which a C library may not know yet and an older Linux refuses. */
 enum { POPULATE_WRITE = 23, COLLAPSE = 25 };
 
@@ -73,15 +74,15 @@ static int open_file(const door *d)
   return -1;
 }
 
-static uintptr_t up_to_huge(uintptr_t at) { return (at + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; }
+static uintptr_t up_to_huge(uintptr_t at) { return (at + DX_HUGE_PAGE - 1) / DX_HUGE_PAGE * DX_HUGE_PAGE; }
 
 /* A free place that begins with a huge page, or NULL: any. It is but a wish: another thread may take it. */
 static void *place_for(size_t bytes)
 {
-  void *const room = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *const room = mmap(NULL, bytes + DX_HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
   if (room == MAP_FAILED) return NULL;
-  munmap(room, bytes + HUGE_PAGE);
+  munmap(room, bytes + DX_HUGE_PAGE);
   return (void *)up_to_huge((uintptr_t)room);
 }
 
@@ -99,9 +100,9 @@ static void *map(int file, size_t bytes)
 void dx_comm_node_memory_take(void *p, size_t bytes)
 {
 #ifdef __linux__
-  const uintptr_t first = up_to_huge((uintptr_t)p), end = ((uintptr_t)p + bytes) / HUGE_PAGE * HUGE_PAGE;
+  const uintptr_t first = up_to_huge((uintptr_t)p), end = ((uintptr_t)p + bytes) / DX_HUGE_PAGE * DX_HUGE_PAGE;
 
-  for (uintptr_t at = first; at < end; at += HUGE_PAGE) /* only what has a page collapses */
+  for (uintptr_t at = first; at < end; at += DX_HUGE_PAGE) /* only what has a page collapses */
     if (madvise((void *)at, (size_t)sysconf(_SC_PAGESIZE), POPULATE_WRITE)) return;
   if (first < end) (void)madvise((void *)first, end - first, COLLAPSE);
 #else

@@ -269,7 +269,7 @@ static void look_for_results(const char *output, progress *at)
   dx_h5 *f;
   dx_error *err;
 
-  snprintf(path, sizeof path, "%s/samples/step-%08lld.h5", output, (long long)at->step);
+  dx_run_samples_path(output, at->step, path, sizeof path);
   at->drawn = dx_file_exists(path);
   snprintf(path, sizeof path, "%s/metrics.h5", output);
   err = dx_h5_open(path, &f);

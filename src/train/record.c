@@ -657,20 +657,17 @@ bool dx_record_is_saved(const dx_record *r)
     {TRAIN, "/train/step"}, {BY_T, "/train_by_t/step"}, {KL, "/kl/step"}, {SESSION, "/provenance/session_step"}};
   char path[4096];
   dx_h5_info info;
-  dx_h5 *f;
-  bool saved = true;
+  dx_h5 *f = NULL;
 
   snprintf(path, sizeof path, "%s/metrics.h5", r->folder);
   dx_error *err = dx_h5_open_sealed(path, &f);
-  for (int i = 0; !err && i < COUNT(tables); i++) {
-    dx_error *const bad = dx_h5_look(f, tables[i].rows, &info);
-
-    saved = saved && !bad && info.dim[0] == r->table[tables[i].kind].n;
-    dx_error_free(bad);
+  bool saved = !err;
+  for (int i = 0; saved && i < COUNT(tables); i++) {
+    err = dx_h5_look(f, tables[i].rows, &info);
+    saved = !err && info.dim[0] == r->table[tables[i].kind].n;
   }
-  if (!err) dx_h5_close(f);
-  saved = saved && !err;
   dx_error_free(err);
+  dx_h5_close(f);
   return saved;
 }
 

@@ -76,9 +76,9 @@ typedef struct {
 static bool lead(const run *r) { return dx_comm_rank(r->team->comm) == 0; }
 static dx_state *state(const run *r) { return dx_trainer_state(r->trainer); }
 
-static void samples_of_step(const run *r, char *path, size_t room)
+void dx_run_samples_path(const char *output, int64_t step, char *path, size_t room)
 {
-  snprintf(path, room, "%s/step-%08lld.h5", r->samples, (long long)state(r)->step);
+  snprintf(path, room, "%s/samples/step-%08lld.h5", output, (long long)step);
 }
 
 bool dx_run_due(int64_t every, int64_t step, int64_t last)
@@ -205,7 +205,7 @@ static bool is_complete(const run *r)
   const int64_t step = state(r)->step, last = r->spec->train.steps;
   char drawn[4096];
 
-  samples_of_step(r, drawn, sizeof drawn);
+  dx_run_samples_path(r->spec->output, step, drawn, sizeof drawn);
   return r->resumed && step >= last && dx_record_is_saved(r->record) &&
          (!dx_run_due(r->spec->evaluate.every, step, last) || dx_record_has_evaluation(r->record, step)) &&
          (!dx_run_due(r->spec->sample.every, step, last) || dx_file_exists(drawn));
@@ -348,7 +348,7 @@ static dx_error *sample(run *r)
   double seconds;
   int place, there;
 
-  samples_of_step(r, path, sizeof path);
+  dx_run_samples_path(r->spec->output, state(r)->step, path, sizeof path);
   there = lead(r) && dx_file_exists(path);
   dx_comm_broadcast(r->team->comm, &there, sizeof there);
   if (there) return NULL;

@@ -12,6 +12,8 @@ dx_error *dx_run_train(const dx_team *team, const dx_spec *spec) DX_MUST_CHECK;
 
 /* Is something with this period due at a step? every: 0 at the last step alone, < 0 never.  Local */
 bool dx_run_due(int64_t every, int64_t step, int64_t last);
+/* Where the samples of a step of the run in that folder stand.  Local */
+void dx_run_samples_path(const char *output, int64_t step, char *path, size_t room);
 /* May a run of this spec go on from that checkpoint (same scientific settings, same kernels, no more steps than asked for)?
    DX_E_CONFIG says why not. step: that of the checkpoint.  Local */
 dx_error *dx_run_may_go_on(const dx_team *team, const dx_spec *spec, const char *path, int64_t *step) DX_MUST_CHECK;
