@@ -13,7 +13,8 @@
    Up to 64 rows of A are split at a time, for as much of k as stays in the first cache, and multiplied by 16 columns of B
    after the other. The next square of B is split meanwhile, and of A while the first columns are multiplied: vectors and
    tiles work at the same time. A processor looks some two hundred vectors ahead of the oldest product that is not done, so
-   only a few rows are split between two products. */
+   only a few rows are split between two products. Where more rows follow, what was split of B is kept for them in the
+   second cache: even hidden, splitting costs what a processor may use of power, and with it its pace. */
 #include "kernel/vector.h"
 
 #include <string.h>
@@ -22,6 +23,7 @@
    tile. */
 enum { TILE = 16, STEP = 32, PARTS = 3, PRODUCTS = 6, TILES = 4, ROW_BYTES = 64 };
 enum { SQUARES = 8, FEWEST = SQUARES / TILES }; /* of A that are split at a time; steps of that */
+enum { COLUMNS = 256, KEPT = COLUMNS / TILE * FEWEST }; /* of B that are kept for the rows below; squares of them */
 /* k after which a sum grows by sums of FEWEST steps, for which the tiles start with 0; k below which floats are faster. */
 enum { SUM = 512, SMALL = 16 };
 _Static_assert((int)TILE == DX_PANEL, "a panel is a tile wide");
@@ -48,14 +50,14 @@ typedef struct {
   dx_gemm_mode mode;
 } product;
 
-/* Rows of C from i on, 16 for each tile, and a run of k from l on. */
+/* Rows of C from i on, 16 for each tile, columns [from, to), and a run of k from l on. */
 typedef struct {
   const product *q;
-  int64_t i, l, steps;
-  int tiles;
-  int64_t next_j, next_step; /* of B: split next */
-  int used;                  /* which of b is multiplied */
-  square b[2], a[SQUARES];   /* a: (steps, tiles) */
+  int64_t i, from, to, l, steps;
+  int tiles, squares;          /* squares: places in b */
+  bool again;                  /* the rows above have split B */
+  int64_t next;                /* square of B, by columns and steps, that is split next, into place next mod squares */
+  square b[KEPT], a[SQUARES];  /* a: (steps, tiles) */
   _Alignas(64) float room_a[TILE][STEP], room_b[STEP][TILE]; /* squares that do not stand as they are needed */
 } strip;
 
@@ -178,24 +180,23 @@ INLINE source source_a(strip *s, int tiles, int64_t n)
     return (source){s->room_a[0], STEP, TILE, 0};
   }
   const float *const a = q->a + i * q->ras + l * q->cas;
-  if (q->cas == 1 && rows == TILE && deep == STEP) return (source){a, q->ras, TILE, 0};
+  if (q->cas == 1 && rows == TILE && deep == STEP) return (source){a, q->ras, TILE, tiles * TILE * q->ras};
   copy_a(q, a, rows, deep, s->room_a);
   return (source){s->room_a[0], STEP, TILE, 0};
 }
+
+static square *place_of(strip *s, int64_t n) { return &s->b[n % s->squares]; }
 
 /* The next square of B, in the same way. Of packed B the same place of the next panel is fetched. */
 INLINE source source_b(strip *s)
 {
   const product *const q = s->q;
-  const int64_t j = s->next_j, l = s->l + s->next_step * STEP, columns = less(TILE, q->n - j), deep = less(STEP, q->k - l);
-  const int64_t rb = q->packed_b ? TILE : q->rb;
+  const int64_t j = s->from + s->next / s->steps * TILE, l = s->l + s->next % s->steps * STEP;
+  const int64_t columns = less(TILE, q->n - j), deep = less(STEP, q->k - l), rb = q->packed_b ? TILE : q->rb;
 
-  if (j >= q->n) return (source){0};
+  if (s->again || j >= s->to) return (source){0};
   const float *const b = q->b + (q->packed_b ? j * q->k : j) + l * rb;
-  if (++s->next_step == s->steps) {
-    s->next_step = 0;
-    s->next_j += TILE;
-  }
+  s->next++;
   if (columns == TILE && deep == STEP) return (source){b, rb, TILE * rb, q->packed_b ? TILE * q->k : 0};
   copy_b(b, rb, deep, first_lanes(columns), s->room_b);
   return (source){s->room_b[0], TILE, TILE * TILE, 0};
@@ -321,10 +322,11 @@ INLINE void panel(strip *s, int64_t j, int tiles, bool splits_a)
   } else if (starts_anew(s)) e.from = NULL;
   else copy_in(s, j, room);
   fence();
-  for (int64_t step = 0; step < s->steps; step++, s->used = !s->used) {
+  for (int64_t step = 0; step < s->steps; step++) {
+    const int64_t n = (j - s->from) / TILE * s->steps + step;
     const source next = source_b(s);
 
-    add_step(s, tiles, splits_a, step * tiles, &s->b[s->used], &e, step == 0, step == s->steps - 1, &next, &s->b[!s->used]);
+    add_step(s, tiles, splits_a, step * tiles, place_of(s, n), &e, step == 0, step == s->steps - 1, &next, place_of(s, n + 1));
   }
   fence();
   if (!inside) copy_out(s, j, room);
@@ -332,13 +334,12 @@ INLINE void panel(strip *s, int64_t j, int tiles, bool splits_a)
 
 INLINE void panels(strip *s, int tiles)
 {
-  s->next_j = s->next_step = s->used = 0;
   const source a = source_a(s, tiles, 0), b = source_b(s);
 
   split_rows(&a, 0, TILE, &s->a[0]);
-  split_rows(&b, 0, TILE, &s->b[0]);
-  panel(s, 0, tiles, true);
-  for (int64_t j = TILE; j < s->q->n; j += TILE) panel(s, j, tiles, false);
+  if (b.x) split_rows(&b, 0, TILE, &s->b[0]);
+  panel(s, s->from, tiles, true);
+  for (int64_t j = s->from + TILE; j < s->to; j += TILE) panel(s, j, tiles, false);
 }
 
 static void panels_1(strip *s) { panels(s, 1); }
@@ -346,32 +347,36 @@ static void panels_2(strip *s) { panels(s, 2); }
 static void panels_3(strip *s) { panels(s, 3); }
 static void panels_4(strip *s) { panels(s, 4); }
 
-static void run_strip(const product *q, int64_t i, int tiles)
+/* Strips of about as many tiles each: 6 are 3 and 3, not 4 and 2, for behind 2 the splitting of B does not hide. */
+static void run_strips(strip *s, int64_t tiles, int64_t strips)
 {
   static void (*const with[])(strip *s) = {panels_1, panels_2, panels_3, panels_4};
-  const int64_t run = tiles == 1 ? SQUARES : tiles == 2 ? SQUARES / 2 : FEWEST;
-  strip s;
 
-  s.q = q, s.i = i, s.tiles = tiles;
-  for (s.l = 0; s.l < q->k; s.l += s.steps * STEP) {
-    s.steps = less(s.l < SUM ? run : FEWEST, (q->k - s.l + STEP - 1) / STEP);
-    with[tiles - 1](&s);
+  s->next = s->i = 0;
+  s->again = false;
+  for (; strips > 0; strips--, s->again = true) {
+    s->tiles = (int)((tiles + strips - 1) / strips);
+    with[s->tiles - 1](s);
+    s->i += s->tiles * TILE;
+    tiles -= s->tiles;
   }
 }
 
-/* Strips of about as many tiles each: 6 are 3 and 3, not 4 and 2, for behind 2 the splitting of B does not hide. */
 static void multiply(const product *q)
 {
-  int64_t tiles = (q->m + TILE - 1) / TILE;
+  const int64_t tiles = (q->m + TILE - 1) / TILE, strips = (tiles + TILES - 1) / TILES;
+  const int64_t run = tiles == 1 ? SQUARES : tiles == 2 ? SQUARES / 2 : FEWEST;
+  strip s;
 
   if (q->m == 0 || q->n == 0) return;
   configure();
-  for (int64_t i = 0, strips = (tiles + TILES - 1) / TILES; strips > 0; strips--) {
-    const int64_t here = (tiles + strips - 1) / strips;
-
-    run_strip(q, i, (int)here);
-    i += here * TILE;
-    tiles -= here;
+  s.q = q, s.squares = strips > 1 ? KEPT : 2;
+  for (s.from = 0; s.from < q->n; s.from = s.to) {
+    s.to = strips > 1 ? less(s.from + COLUMNS, q->n) : q->n;
+    for (s.l = 0; s.l < q->k; s.l += s.steps * STEP) {
+      s.steps = less(s.l < SUM ? run : FEWEST, (q->k - s.l + STEP - 1) / STEP);
+      run_strips(&s, tiles, strips);
+    }
   }
 }
 

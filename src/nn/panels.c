@@ -6,7 +6,13 @@
 
 #include "base/share.h"
 
-enum { ROWS = 96 }; /* of A that stay in the cache while all panels pass */
+/* Rows of A that stay in the cache while all panels pass: 256 KiB of them, of which no fewer than 96. */
+static int64_t rows_of(int64_t k)
+{
+  const int64_t rows = 65536 / k / 64 * 64;
+
+  return rows < 96 ? 96 : dx_min(256, rows);
+}
 
 void dx_panels_pack(int64_t n, int64_t k, const float *b, float *panels)
 {
@@ -26,13 +32,17 @@ void dx_panels_pack_turned(const dx_kernels *kernel, int64_t n, int64_t k, const
 void dx_panels_gemm(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, const float *a, int64_t ra,
                     const float *panels, float *c, int64_t rc, const float *bias, dx_gemm_mode mode)
 {
-  for (int64_t i = 0; i < m; i += ROWS)
-    kernel->gemm_packed(dx_min(ROWS, m - i), n, k, a + i * ra, ra, panels, c + i * rc, rc, bias, mode);
+  const int64_t rows = rows_of(k);
+
+  for (int64_t i = 0; i < m; i += rows)
+    kernel->gemm_packed(dx_min(rows, m - i), n, k, a + i * ra, ra, panels, c + i * rc, rc, bias, mode);
 }
 
 void dx_panels_gemm_both(const dx_kernels *kernel, int64_t m, int64_t n, int64_t k, const float *a, const float *b, float *c,
                          int64_t rc)
 {
-  for (int64_t i = 0; i < m; i += ROWS)
-    kernel->gemm_packed_a(dx_min(ROWS, m - i), n, k, a + i * DX_PANEL, m * DX_PANEL, b, 0, c + i * rc, rc, DX_GEMM_SET);
+  const int64_t rows = rows_of(k);
+
+  for (int64_t i = 0; i < m; i += rows)
+    kernel->gemm_packed_a(dx_min(rows, m - i), n, k, a + i * DX_PANEL, m * DX_PANEL, b, 0, c + i * rc, rc, DX_GEMM_SET);
 }
