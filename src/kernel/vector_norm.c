@@ -258,7 +258,7 @@ INLINE void backward_vec(const dx_norm_rows *q, const float *x, const float *gy,
 INLINE void backward_part(const dx_norm_rows *q, int64_t first, int64_t rows, int64_t from, int64_t to, bits *b,
                           const float *gy, int64_t rgy, float *gz, int64_t rgz, double *a, double *d, int act, int drop)
 {
-  float pa[PIECE], pd[PIECE]; /* whole vectors, tails too */
+  _Alignas(64) float pa[PIECE], pd[PIECE]; /* whole vectors, tails too */
   const mask last = first_lanes((to - from) % W);
 
   memset(pa, 0, (size_t)((to - from + W - 1) / W * W) * sizeof *pa);
