@@ -69,7 +69,7 @@ dx_error *dx_dataset_look(const char *path, dx_dataset_info *info) DX_MUST_CHECK
 /* Rows per piece when a share is read from start to end. */
 static inline int64_t dx_piece_rows(const dx_dataset_info *info)
 {
-  const int64_t rows = (1 << 22) / dx_row_bytes(info);
+  const int64_t rows = (1 << 24) / dx_row_bytes(info);
 
   return rows > 0 ? rows : 1;
 }
