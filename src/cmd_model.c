@@ -47,43 +47,55 @@ static void say_imported(const dx_call *call, const char *path, const dx_model_s
                "(data.file=... or data.kind=...)");
 }
 
-static dx_error *create(const dx_call *call, const dx_diffusers *d, const dx_diffusers_process *process, dx_experiment **out)
+/* given: assignments of the command line that take part. */
+static dx_error *create(const dx_call *call, const dx_diffusers *d, const dx_diffusers_process *process, int given, dx_experiment **out)
 {
   const char *const more = process->settings ? process->settings : "";
   const size_t size = strlen(d->settings) + strlen(more);
   char *const text = malloc(size + 1);
+  char name[4096];
   dx_error *err;
 
   if (!text) return DX_FAIL(INTERNAL, "no memory for settings");
   snprintf(text, size + 1, "%s%s", d->settings, more);
-  err = dx_experiment_create(process->settings ? process->file : call->argv[1], text, size, call->argv + 3, call->argc - 3,
-                             DX_DATA_UNREAD, out);
+  snprintf(name, sizeof name, "%s (as settings)", call->argv[1]);
+  err = dx_experiment_create(name, text, size, call->argv + 3, given, DX_DATA_UNREAD, out);
   free(text);
   return err;
 }
 
-static bool sets_process(const dx_call *call)
+/* Adds what is wrong, line by line without its place, which is in no file. */
+static void add_lacks(dx_diffusers_process *process, const dx_error *err)
 {
-  for (int i = 3; i < call->argc; i++)
-    if (!strncmp(call->argv[i], "process.", 8) || !strncmp(call->argv[i], "objective.", 10)) return true;
-  return false;
+  char text[4096], *rest;
+
+  snprintf(text, sizeof text, "%s", dx_error_text(err));
+  for (const char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+    const char *const words = strstr(line, ": ");
+    const size_t used = strlen(process->lacks);
+
+    snprintf(process->lacks + used, sizeof process->lacks - used, "%s%s", used ? "; " : "", words ? words + 2 : line);
+  }
 }
 
-/* The experiment that a folder and the command line describe. A process that diffx refuses is left out, and told, unless the
-   command line has a part in it. */
+/* The experiment that a folder and the command line describe. A process that diffx refuses by itself is left out, and told;
+   what is wrong with it and the command line together is the user's. */
 static dx_error *describe(const dx_call *call, const dx_diffusers *d, dx_diffusers_process *process, dx_experiment **out)
 {
-  dx_error *const refused = create(call, d, process, out);
-  const char *words;
+  const int given = call->argc - 3;
+  dx_error *const refused = create(call, d, process, given, out);
+  dx_experiment *alone = NULL;
 
-  if (!refused || dx_error_code(refused) != DX_E_CONFIG || !process->settings || sets_process(call)) return refused;
-  words = strstr(dx_error_text(refused), ": "); /* behind the place, which is in no file */
-  words = words ? words + 2 : dx_error_text(refused);
-  snprintf(process->lacks, sizeof process->lacks, "%.*s", (int)strcspn(words, "\n"), words);
+  if (!refused || dx_error_code(refused) != DX_E_CONFIG || !process->settings) return refused;
+  dx_error *const why = create(call, d, process, 0, &alone);
+  dx_experiment_destroy(alone);
+  if (!why) return refused;
+  add_lacks(process, why);
+  dx_error_free(why);
   dx_error_free(refused);
   free(process->settings);
   process->settings = NULL;
-  return create(call, d, process, out);
+  return create(call, d, process, given, out);
 }
 
 static dx_error *import(const dx_call *call)

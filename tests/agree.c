@@ -47,7 +47,7 @@ static int one_without(const dx_comm *c, int who, int resource)
 /* On huge pages once taken, and again after a rest; what stands there stays. */
 static int on_huge_pages(const dx_comm *c)
 {
-  enum { EACH = 2 * HUGE_PAGE, REST = HUGE_PAGE + PAGES, OFF = 64 /* what is before the first huge page is left alone */ };
+  enum { EACH = 2 * DX_HUGE_PAGE, REST = DX_HUGE_PAGE + PAGES, OFF = 64 /* what is before the first huge page is left alone */ };
   const size_t bytes = (size_t)dx_comm_node_size(c) * EACH;
   char *const p = dx_comm_node_memory(c, bytes), *const mine = p ? p + dx_comm_node_rank(c) * EACH : NULL;
 
@@ -60,7 +60,7 @@ static int on_huge_pages(const dx_comm *c)
   dx_comm_node_barrier(c);
   mine[0] = 2;
   dx_comm_node_memory_take(mine + OFF, EACH - OFF);
-  bad |= huge_kib(mine) < HUGE_PAGE / 1024;
+  bad |= huge_kib(mine) < DX_HUGE_PAGE / 1024;
   dx_comm_node_memory_take(mine, EACH);
   bad |= huge_kib(mine) < EACH / 1024;
   for (int i = 0; i < EACH; i++) bad |= mine[i] != (i == 0 ? 2 : i < REST ? 0 : 1);

@@ -326,7 +326,7 @@ ranks 2 "$exp/smoke.yaml" output=own evaluate.examples=10 run.threads=1 >said 2>
 words said "already at step 60 of 60: keys given here change nothing" && cksum own/metrics.h5 own/experiment.yaml | cmp - before
 judge $? "a run at its end says so and keeps its record and its settings"
 rm own/samples/step-00000060.h5
-ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && test -s own/samples/step-00000060.h5 && test -s own/metrics.h5
+ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && test -s own/samples/step-00000060.h5 && test -s own/metrics.h5 && ! grep -q "change nothing" said
 judge $? "what it lacks is made"
 echo junk >own/metrics.h5
 ranks 1 "$exp/smoke.yaml" output=own >said 2>&1 && test "$(wc -c <own/metrics.h5)" -gt 10000

@@ -53,7 +53,7 @@ says "--dry-run: the plan of points" "parameters        17282" "workers         
 says "--dry-run: more memory than there is" "a rank needs about " "but this machine has " "a smaller train.grain" -- \
   "$exp/shapes.yaml" --dry-run data.size=512 data.train=4 data.test=0 model.channels=32 model.mid=plain model.attention=0 evaluate.grain=1 train.batch=4096 train.grain=4096 evaluate.every=never sample.every=never
 # 25 blocks of 64 KiB a vector: the second rank has three, and receives 13 blocks of two pieces where it has a node of its own
-says "--dry-run: what ranks of a node hold once" "MiB in the largest rank, 22.9 MiB on a node" " weights (once on a node), a copy" "  in a step       6.3 sums of gradients, those of other nodes among them" \
+says "--dry-run: what ranks of a node hold once" "MiB in the largest rank, 22.8 MiB on a node" " weights (once on a node), a copy" "  in a step       6.3 sums of gradients, those of other nodes among them" \
   " packed weights, once on a node; " -- "$exp/smoke-unet.yaml" --dry-run model.channels=24 --ranks 2 run.threads=1
 if "$diffx" list | grep -q '^  amx '; then
   says "--dry-run: a faster kernel set" "(run.kernels: amx multiplies faster where layers are wide, with other bits)" -- "$exp/points.yaml" --dry-run run.threads=1

@@ -713,7 +713,7 @@ static void compare_sets(void)
 /* An element has the same bits in gemm, in gemm_packed, with A packed, transposed, in its row alone, in five columns alone. */
 typedef struct { int64_t m, n, k; dx_gemm_mode mode; } product;
 
-enum { MOST = 80 * 300, DEEPEST = 130 * 700 };
+enum { MOST = 70 * 272, DEEPEST = 272 * 544 };
 static float pa[DEEPEST], pa_turned[DEEPEST], pa_panels[2 * DEEPEST], pb[DEEPEST], pb_panels[2 * DEEPEST];
 
 static float uniforms[4096]; /* in (-1, 1) */
@@ -842,7 +842,8 @@ static void products_anywhere(const dx_kernels *k)
       for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
         for (size_t l = 0; l < sizeof ks / sizeof *ks; l++)
           good &= same_anywhere(k, &(product){ms[i], ns[j], ks[l], mode});
-    good &= same_anywhere(k, &(product){80, 300, 96, mode}); /* more columns than tiles keep for the rows below */
+    /* More columns and rows than tiles keep, and sums that are put by. */
+    good &= same_anywhere(k, &(product){70, 272, 544, mode}) & same_anywhere(k, &(product){280, 33, 70, mode});
     ok(good, "%s: an element has the same bits in every call, mode %d", k->name, (int)mode);
   }
 }

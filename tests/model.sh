@@ -98,8 +98,12 @@ scheduled flat flat/scheduler_config.json '{"prediction_type": "v_prediction", "
 scheduled flat flat/scheduler_config.json '{"variance_type": "learned_range"}' "the network has no channels for it; process: linear"
 scheduled flat flat/scheduler_config.json '{"num_train_timesteps": 1}' "is not taken whole: process.timesteps is 1; allowed"
 scheduled flat flat/scheduler_config.json '{"rescale_betas_zero_snr": true}' "is not taken whole: objective.predict"
+scheduled flat flat/scheduler_config.json '{"rescale_betas_zero_snr": true, "beta_schedule": "sigmoid"}' \
+  'is not taken whole: beta_schedule is "sigmoid", which diffx has not; objective.predict'
 scheduled flat flat/scheduler_config.json "{\"num_train_timesteps\": 4000, \"trained_betas\": [$(awk 'BEGIN { for (i = 0; i < 3999; i++) printf "0.0012345678901234567, " }') 0.5]}" \
   "trained_betas are 4000, more than process.betas takes"
+echo '{"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 50}' >flat/scheduler_config.json
+refused "a wrong key beside a process that is right" 3 1 "evaluate.respace is 100; allowed" model import flat x.h5 evaluate.respace=100
 refused "a process that the command line spoils" 3 1 "process.timesteps is 1; allowed" model import flat x.h5 process.timesteps=1
 for wrong in '"beta_schedule": 7' '"trained_betas": [0.1, "a"]' '"trained_betas": 0.1' '"beta_schedule": "linear", "num_train_timesteps": 0.5' \
   '"beta_schedule": "linear", "beta_start": "small"' '"beta_schedule": "linear", "rescale_betas_zero_snr": 3' '"beta_schedule": "linear", "prediction_type": []'; do

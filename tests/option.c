@@ -302,12 +302,15 @@ static void check_hints(void)
         char *const ours = strchr(pair, '=');
 
         if (ours) *ours = '\0';
-        dx_error *const theirs = dx_option_read(o, pair, field), *const good = ours ? dx_option_read(o, ours + 1, field) : theirs;
-        const bool hint = theirs && ours && strstr(dx_error_text(theirs), ours + 1);
+        dx_error *const theirs = dx_option_read(o, pair, field), *const refused = ours ? dx_option_read(o, ours + 1, field) : theirs;
+        char words[128];
 
-        if (good || !hint) printf("# %s: %s\n", o->key, pair);
-        wrong += good || !hint;
-        if (good != theirs) dx_error_free(good);
+        snprintf(words, sizeof words, "did you mean %s?", ours ? ours + 1 : "");
+        const bool hint = theirs && strstr(dx_error_text(theirs), words);
+
+        if (refused || !hint) printf("# %s: %s: %s\n", o->key, pair, theirs ? dx_error_text(theirs) : "taken");
+        wrong += refused || !hint;
+        if (refused != theirs) dx_error_free(refused);
         dx_error_free(theirs);
       }
       free(list);

@@ -137,7 +137,7 @@ static int64_t is_huge(dx_reduce *r, int64_t floats)
     float *const v = dx_reduce_leaf(r, folder);
 
     (void)madvise(v, bytes, folder ? MADV_DONTFORK : MADV_DONTDUMP); /* so that smaps tells of each alone */
-    huge &= huge_kib(v) >= (int64_t)((bytes - 2 * HUGE_PAGE) / 1024);
+    huge &= huge_kib(v) >= (int64_t)((bytes - 2 * DX_HUGE_PAGE) / 1024);
   }
   return huge;
 }
@@ -145,7 +145,7 @@ static int64_t is_huge(dx_reduce *r, int64_t floats)
 /* Vectors of ranks that share a node, at the first step and after a rest. */
 static void check_pages(const dx_comm *c)
 {
-  const int64_t floats = 6 * HUGE_PAGE / (int64_t)sizeof(float) + DX_BLOCK, size = dx_comm_size(c);
+  const int64_t floats = 6 * DX_HUGE_PAGE / (int64_t)sizeof(float) + DX_BLOCK, size = dx_comm_size(c);
   int64_t first[64], good = 1;
   dx_reduce *r;
 

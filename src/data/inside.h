@@ -66,7 +66,7 @@ dx_error *dx_write_facts(dx_h5 *f, const dx_dataset_info *info, const char *sour
 /* Everything that can be seen wrong in a dataset file without reading its samples; fills info
    (not hash), classes from the labels. */
 dx_error *dx_dataset_look(const char *path, dx_dataset_info *info) DX_MUST_CHECK;
-/* Rows per piece when a share is read from start to end. */
+/* Rows per piece when a share is read from start to end: many chunks, for one that two pieces share is read twice. */
 static inline int64_t dx_piece_rows(const dx_dataset_info *info)
 {
   const int64_t rows = (1 << 24) / dx_row_bytes(info);

@@ -23,7 +23,9 @@
    tile. */
 enum { TILE = 16, STEP = 32, PARTS = 3, PRODUCTS = 6, TILES = 4, ROW_BYTES = 64 };
 enum { SQUARES = 8, FEWEST = SQUARES / TILES }; /* of A that are split at a time; steps of that */
-enum { COLUMNS = 256, KEPT = COLUMNS / TILE * FEWEST }; /* of B that are kept for the rows below; squares of them */
+/* Columns of B that are kept for the rows below; squares of them; tiles of rows that use them, whose A and C stay in that cache,
+   too. */
+enum { COLUMNS = 256, KEPT = COLUMNS / TILE * FEWEST, MOST_BELOW = 16 };
 /* k after which a sum grows by sums of FEWEST steps, for which the tiles start with 0; k below which floats are faster. */
 enum { SUM = 512, SMALL = 16 };
 _Static_assert((int)TILE == DX_PANEL, "a panel is a tile wide");
@@ -55,8 +57,8 @@ typedef struct {
   const product *q;
   int64_t i, from, to, l, steps;
   int tiles, squares;          /* squares: places in b */
-  bool again;                  /* the rows above have split B */
-  int64_t next;                /* square of B, by columns and steps, that is split next, into place next mod squares */
+  int64_t next;                /* square of B, by columns and steps, that is split next, into place next mod squares; at the
+                                  end it stays there for the strips below, which so split none */
   square b[KEPT], a[SQUARES];  /* a: (steps, tiles) */
   _Alignas(64) float room_a[TILE][STEP], room_b[STEP][TILE]; /* squares that do not stand as they are needed */
 } strip;
@@ -164,7 +166,8 @@ static void copy_panels(const float *a, int64_t pa, int64_t rows, int64_t deep, 
       memcpy(room[r] + d, a + d / TILE * pa + r * TILE, (size_t)less(TILE, deep - d) * sizeof *a);
 }
 
-/* Square n of A, in the order of a: where it stands or, turned or with zeros beside it, in room_a. */
+/* Square n of A, in the order of a: where it stands or, turned or with zeros beside it, in room_a. What is fetched is the
+   square in its place of the next strip, which behind the last one is no part of A. */
 INLINE source source_a(strip *s, int tiles, int64_t n)
 {
   const product *const q = s->q;
@@ -194,7 +197,7 @@ INLINE source source_b(strip *s)
   const int64_t j = s->from + s->next / s->steps * TILE, l = s->l + s->next % s->steps * STEP;
   const int64_t columns = less(TILE, q->n - j), deep = less(STEP, q->k - l), rb = q->packed_b ? TILE : q->rb;
 
-  if (s->again || j >= s->to) return (source){0};
+  if (j >= s->to) return (source){0};
   const float *const b = q->b + (q->packed_b ? j * q->k : j) + l * rb;
   s->next++;
   if (columns == TILE && deep == STEP) return (source){b, rb, TILE * rb, q->packed_b ? TILE * q->k : 0};
@@ -348,13 +351,13 @@ static void panels_3(strip *s) { panels(s, 3); }
 static void panels_4(strip *s) { panels(s, 4); }
 
 /* Strips of about as many tiles each: 6 are 3 and 3, not 4 and 2, for behind 2 the splitting of B does not hide. */
-static void run_strips(strip *s, int64_t tiles, int64_t strips)
+static void run_strips(strip *s, int64_t first, int64_t tiles, int64_t strips)
 {
   static void (*const with[])(strip *s) = {panels_1, panels_2, panels_3, panels_4};
 
-  s->next = s->i = 0;
-  s->again = false;
-  for (; strips > 0; strips--, s->again = true) {
+  s->next = 0;
+  s->i = first;
+  for (; strips > 0; strips--) {
     s->tiles = (int)((tiles + strips - 1) / strips);
     with[s->tiles - 1](s);
     s->i += s->tiles * TILE;
@@ -362,22 +365,31 @@ static void run_strips(strip *s, int64_t tiles, int64_t strips)
   }
 }
 
+/* Rows of C from `first` on. */
+static void multiply_rows(strip *s, int64_t first, int64_t tiles)
+{
+  const product *const q = s->q;
+  const int64_t strips = (tiles + TILES - 1) / TILES, run = tiles == 1 ? SQUARES : tiles == 2 ? SQUARES / 2 : FEWEST;
+
+  s->squares = strips > 1 ? KEPT : 2;
+  for (s->from = 0; s->from < q->n; s->from = s->to) {
+    s->to = strips > 1 ? less(s->from + COLUMNS, q->n) : q->n;
+    for (s->l = 0; s->l < q->k; s->l += s->steps * STEP) {
+      s->steps = less(s->l < SUM ? run : FEWEST, (q->k - s->l + STEP - 1) / STEP);
+      run_strips(s, first, tiles, strips);
+    }
+  }
+}
+
 static void multiply(const product *q)
 {
-  const int64_t tiles = (q->m + TILE - 1) / TILE, strips = (tiles + TILES - 1) / TILES;
-  const int64_t run = tiles == 1 ? SQUARES : tiles == 2 ? SQUARES / 2 : FEWEST;
+  const int64_t tiles = (q->m + TILE - 1) / TILE, parts = (tiles + MOST_BELOW - 1) / MOST_BELOW;
   strip s;
 
   if (q->m == 0 || q->n == 0) return;
   configure();
-  s.q = q, s.squares = strips > 1 ? KEPT : 2;
-  for (s.from = 0; s.from < q->n; s.from = s.to) {
-    s.to = strips > 1 ? less(s.from + COLUMNS, q->n) : q->n;
-    for (s.l = 0; s.l < q->k; s.l += s.steps * STEP) {
-      s.steps = less(s.l < SUM ? run : FEWEST, (q->k - s.l + STEP - 1) / STEP);
-      run_strips(&s, tiles, strips);
-    }
-  }
+  s.q = q;
+  for (int64_t p = 0; p < parts; p++) multiply_rows(&s, tiles * p / parts * TILE, tiles * (p + 1) / parts - tiles * p / parts);
 }
 
 static void multiply_floats(const product *q)

@@ -2,13 +2,16 @@
 /* nn/panels.c - see panels.h. */
 #include "nn/panels.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/share.h"
 
-/* Rows of A that stay in the cache while all panels pass: 256 KiB of them, of which no fewer than 96. */
+/* Rows of A that stay in the cache while all panels pass: up to 256 KiB, in sixty-fours, which sets of kernels take at a time;
+   but no more than 256 rows, for those of C stay there, too, and no fewer than 96. */
 static int64_t rows_of(int64_t k)
 {
+  assert(k > 0);
   const int64_t rows = 65536 / k / 64 * 64;
 
   return rows < 96 ? 96 : dx_min(256, rows);

@@ -10,8 +10,8 @@
    stands in the others (kernel.h, gemm), and each tile's result is written, or added to gx, in
    order of the tiles of its example: so an example's bits do not depend on its slot in the pass.
 
-   Long rows of V and M are a few vectors longer than they need be: rows a power of two apart would fight for the same lines
-   of the cache. */
+   Rows of V and M of 128 floats and more are a few vectors longer than they need be: rows a power of two apart would fight
+   for the same lines of the cache. Shorter ones do not: a block's stand in a few pages. */
 #include "nn/winograd.h"
 
 #include <stdbool.h>
@@ -20,9 +20,9 @@
 #include "base/share.h"
 #include "nn/panels.h"
 
-enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4, LINE = 16 };
+enum { BLOCK = 64, PANEL = DX_PANEL, SQUARE = 64, SLICES = 36, TILE = 4, LINE = 16, LONG = 128 };
 
-static int64_t padded(int64_t floats) { return (floats + LINE - 1) / LINE * LINE + (floats < 128 ? 0 : LINE); }
+static int64_t padded(int64_t floats) { return (floats + LINE - 1) / LINE * LINE + (floats < LONG ? 0 : LINE); }
 /* Floats from one slice of U to the next: an odd number of lines, for the 36 that are written at once would else fight
    for the same lines of the cache. */
 static int64_t slice_of(const dx_conv *l) { return (dx_panels_size(l->out, l->in) / LINE | 1) * LINE; }

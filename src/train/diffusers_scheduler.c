@@ -207,10 +207,13 @@ static dx_error *put_betas(const reader *r)
 {
   const dx_json *const betas = value_of(r, "trained_betas"), *const flow = value_of(r, "use_flow_sigmas");
   const char *schedule;
+  const dx_json *const shift = value_of(r, "snr_shift_scale");
   bool flows = false;
+  double by = 1;
 
   if (flow && !dx_json_bool(flow, &flows)) return refuse(r, "use_flow_sigmas", flow, "true or false");
-  if (value_of(r, "snr_shift_scale") || flows) {
+  if (shift && !dx_json_real(shift, &by)) return refuse(r, "snr_shift_scale", shift, "a number");
+  if (by != 1 || flows) {
     lack(r, "diffx has no %s", flows ? "use_flow_sigmas" : "snr_shift_scale");
     return NULL;
   }

@@ -35,7 +35,7 @@ dx_error *dx_record_session(dx_record *r, int64_t step, const char *start, int64
    written, so that a resume from there knows whether it has all rows. */
 dx_error *dx_record_mark(dx_record *r, int64_t step) DX_MUST_CHECK;
 bool dx_record_has_evaluation(const dx_record *r, int64_t step);
-/* Does metrics.h5 stand on the disk, whole and with all rows? */
+/* Does metrics.h5 stand on the disk, whole and with all rows? Of the rank that has the record.  Local */
 bool dx_record_is_saved(const dx_record *r);
 /* Put metrics.h5 on disk. */
 dx_error *dx_record_save(dx_record *r) DX_MUST_CHECK;

@@ -67,6 +67,7 @@ typedef struct {
   double start, begin, line, save, row; /* clocks: of the process, of the loop, of what was done last */
   int64_t begin_step, row_step;
   double loss;               /* of the last row; NAN before it */
+  bool complete;             /* at its end from the start, and nothing to be made.  Rank 0 */
   double compute, exchange;  /* seconds since the last row */
   double all_compute, all_exchange; /* since the loop began */
   dx_roof roof;              /* with run.profile */
@@ -217,7 +218,7 @@ static dx_error *open_record(run *r)
   const int64_t ranks = dx_comm_size(r->team->comm);
 
   DX_TRY(dx_record_open(r->problem, r->spec->output, state(r)->step, &r->record));
-  if (is_complete(r)) return NULL; /* record and settings tell of what was done, not of this session */
+  if ((r->complete = is_complete(r))) return NULL; /* record and settings tell of what was done, not of this session */
   snprintf(hosts, sizeof hosts, "%s (%d nodes)", dx_comm_host(r->team->comm), dx_comm_nodes(r->team->comm));
   DX_TRY(dx_record_session(r->record, state(r)->step, dx_clock_now(start), ranks, r->team->threads, hosts));
   snprintf(path, sizeof path, "%s/experiment.yaml", r->spec->output);
@@ -560,7 +561,7 @@ static dx_error *loop(run *r)
                    (long long)r->spec->train.steps, reason_of_stop(r));
   const double seconds = dx_clock() - r->begin;
   const int64_t steps = state(r)->step - r->begin_step;
-  if (steps == 0 && r->resumed)
+  if (r->complete)
     dx_log_say(r->team->log, DX_LOG_INFO, "already at step %lld of %lld: keys given here change nothing; diffx evaluate %s and diffx sample %s take keys",
                (long long)state(r)->step, (long long)r->spec->train.steps, r->spec->output, r->spec->output);
   dx_log_say(r->team->log, DX_LOG_INFO, "done: %lld steps in %s; results in %s", (long long)steps,
