@@ -21,6 +21,12 @@ dx_error *dx_cmd_predict(const dx_call *call_)
   dx_call_ema(&call, weights);
   if (call.argc < 3 || strchr(call.argv[1], '=') || strchr(call.argv[2], '='))
     return DX_FAIL(USAGE, "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5 [--ema[=RATE]] [key=value ...]");
+  for (int i = 3; i < call.argc; i++) {
+    const char *const dot = strchr(call.argv[i], '.');
+
+    if (dot && !strncmp(dot, ".weights=", 9)) /* of evaluate and sample, which start with others than predict does */
+      return DX_FAIL(USAGE, "%s is of no use to predict: it takes the raw weights, or the average by --ema[=RATE]", call.argv[i]);
+  }
   job.in = call.argv[1];
   job.out = call.argv[2];
   call.argv[2] = call.argv[0]; /* the checkpoint, then assignments */
@@ -45,7 +51,7 @@ dx_error *dx_cmd_predict(const dx_call *call_)
   err = dx_comm_rank(call.comm) == 0 ? dx_checkpoint_fits(t.file, t.floats, dx_net_params(net)) : NULL;
   DX_TRY_GOTO(err, out, dx_comm_agree(call.comm, err));
   DX_TRY_GOTO(err, out, dx_predict_rows(&job, net, t.w));
-  dx_log_say(call.log, DX_LOG_INFO, "predicted in %s: %s", dx_clock_words(dx_clock() - begin, words), job.out);
+  dx_log_say(call.log, DX_LOG_INFO, "predicted by %s weights in %s: %s", weights, dx_clock_words(dx_clock() - begin, words), job.out);
 out:
   dx_net_destroy(net);
   dx_team_part(&team);

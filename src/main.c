@@ -25,7 +25,7 @@ const dx_command dx_commands[] = {
   {"model", "diffx model import DIR OUT.h5 [key=value ...] | diffx model export RUN|CHECKPOINT DIR [--ema[=RATE]]",
    "turn a UNet2DModel of diffusers into a checkpoint; write a trained U-Net as one", DX_NO_MPI, dx_cmd_model},
   {"predict", "mpiexec -n N diffx predict RUN|CHECKPOINT IN.h5 OUT.h5 [--ema[=RATE]] [key=value ...]",
-   "what a trained network predicts for the x and t of a file", DX_MPI, dx_cmd_predict},
+   "what a trained network, its raw weights or (--ema) an average, predicts for the x and t of a file", DX_MPI, dx_cmd_predict},
   {"verify", "diffx verify [key=value of run.* ...]", "prove this installation right against closed forms", DX_MPI,
    dx_cmd_verify},
   {"compare", "diffx compare RUN_A RUN_B", "are the records of two runs the same, bit for bit?", DX_NO_MPI, dx_cmd_compare},

@@ -239,6 +239,7 @@ test ! -e bad.h5 && test ! -e bad.h5.part
 judge $? "and none of these left a file"
 refused "predict: over its input" 4 2 "x.h5 stands there and is another file: it is not overwritten" predict g.h5 x.h5 x.h5
 refused "predict: two files too few" 2 1 "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5" predict g.h5 x.h5
+refused "predict: the weights of evaluate" 2 1 "evaluate.weights=ema is of no use to predict: it takes the raw weights, or the average by --ema" predict g.h5 x.h5 bad.h5 evaluate.weights=ema
 refused "predict: no checkpoint" 5 2 "no run folder and no good checkpoint" predict x.h5 x.h5 bad.h5
 "$py" -c 'import h5py, numpy as np
 with h5py.File("p.h5", "w") as f: f["x"], f["t"] = np.zeros((7, 2), "f4"), np.arange(1, 8)'
