@@ -63,6 +63,8 @@ static double stream_rate(const dx_kernels *k, const float *x, float *y)
   return best;
 }
 
+int64_t dx_roof_bytes(int threads) { return threads * 2 * (int64_t)sizeof(float) * STREAM; }
+
 dx_error *dx_roof_measure(const dx_team *team, dx_roof *out)
 {
   double flops = 0, bytes = 0;

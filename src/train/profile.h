@@ -14,6 +14,8 @@ typedef struct { double flops, bytes; } dx_roof; /* per second and thread */
 
 /* About half a second. Best called by all ranks at once.  Local */
 dx_error *dx_roof_measure(const dx_team *team, dx_roof *out) DX_MUST_CHECK;
+/* What that takes, and gives back, in each rank.  Local */
+int64_t dx_roof_bytes(int threads);
 
 typedef struct {
   const dx_profile *sum;    /* of this rank's threads */
