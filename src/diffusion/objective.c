@@ -25,12 +25,13 @@ const dx_option dx_objective_options[] = {
   DX_OPTION(dx_objective_config, predict, "noise", 0, 0,
             "what the network predicts: the noise, the data (x0), sqrt(abar) eps - sqrt(1 - abar) x_0 (v), or the "
             "mean of q(x_{t-1} given x_t, x_0) (mean), or what EDM's preconditioned denoiser adds to its input (edm)",
-            .choices = "noise|x0|v|mean|edm", .elsewhere = "epsilon=noise|eps=noise|sample=x0|v_prediction=v|v-prediction=v"),
+            .choices = "noise|x0|v|mean|edm", .elsewhere = "epsilon=noise|eps=noise|sample=x0|v_prediction=v|v-prediction=v",
+            .alias = "prediction_type|predict_xstart|parameterization"),
   DX_OPTION(dx_objective_config, variance, "fixed-large", 0, 0,
             "variance of the reverse steps: beta~_t (fixed-small), beta_t (fixed-large), the network's (learned, or "
             "learned-range between those two), or estimated from its errors on the training split (optimal, analytic)",
             .choices = "fixed-small|fixed-large|learned|learned-range|optimal|analytic",
-            .elsewhere = "fixed_small_log=fixed-small|fixed_large_log=fixed-large"),
+            .elsewhere = "fixed_small_log=fixed-small|fixed_large_log=fixed-large", .alias = "learn_sigma|variance_type"),
   DX_OPTION(dx_objective_config, variance_examples, "256", 1, 1e9,
             "examples of the training split that estimate the variance at each t (optimal, analytic)", .role = DX_FREE),
   DX_OPTION(dx_objective_config, loss, "simple", 0, 0, "what training minimises (diffx list)",

@@ -21,8 +21,9 @@ static const char schedule_names[] =
 
 const dx_option dx_process_options[] = {
   DX_OPTION(dx_process_config, schedule, "linear", 0, 0, "how much noise each step adds",
-            .choices = schedule_names + 1, .elsewhere = "squaredcos_cap_v2=cosine|scaled_linear=quadratic|quad=quadratic|const=constant"),
-  DX_OPTION(dx_process_config, timesteps, "1000", 2, 1000000, "number of diffusion steps T"),
+            .choices = schedule_names + 1, .elsewhere = "squaredcos_cap_v2=cosine|scaled_linear=quadratic|quad=quadratic|const=constant",
+            .alias = "noise_schedule|beta_schedule"),
+  DX_OPTION(dx_process_config, timesteps, "1000", 2, 1000000, "number of diffusion steps T", .alias = "diffusion_steps|num_timesteps|num_train_timesteps"),
   DX_OPTION(dx_process_config, zero_terminal, "false", 0, 0,
             "shift sqrt(abar) of the schedule so that x_T keeps nothing of x_0 (Lin et al. 2024); needs objective.predict "
             "x0 or v"),

@@ -20,7 +20,7 @@ typedef struct {
 
 static const dx_option options[] = {
   DX_OPTION(config, steps, "50", 1, 1000000,
-            "steps to visit, evenly spaced from T to 1; T of them where T is less", .role = DX_FREE),
+            "steps to visit, evenly spaced from T to 1; T of them where T is less", .role = DX_FREE, .alias = "num_inference_steps"),
   DX_OPTION(config, eta, "0", 0, 1, "share of fresh noise: 0 is deterministic, 1 the noise of DDPM",
             .role = DX_FREE),
   DX_OPTION_END

@@ -41,9 +41,9 @@ typedef struct {
 } config;
 
 static const dx_option options[] = {
-  DX_OPTION(config, channels, "128", 2, 4096, "unit of channels"),
-  DX_OPTION(config, multipliers, "[1, 2, 2, 2]", 1, 64, "channels of each level, in units of model.channels; every next level has half the size, and the time's embedding four times the channels of the first"),
-  DX_OPTION(config, blocks, "2", 1, 8, "residual blocks of each level on the way down; one more on the way up"),
+  DX_OPTION(config, channels, "128", 2, 4096, "unit of channels", .alias = "dim|width|model_channels|num_channels"),
+  DX_OPTION(config, multipliers, "[1, 2, 2, 2]", 1, 64, "channels of each level, in units of model.channels; every next level has half the size, and the time's embedding four times the channels of the first", .alias = "channel_mult|dim_mults|ch_mult|block_out_channels"),
+  DX_OPTION(config, blocks, "2", 1, 8, "residual blocks of each level on the way down; one more on the way up", .alias = "num_res_blocks|layers_per_block"),
   DX_OPTION(config, attention, "[16]", 0, 65536, "sizes in pixels (of the longer side) at which blocks are followed by attention; 0: at none"),
   DX_OPTION(config, mid, "attention", 0, 0, "the middle: two residual blocks with attention between, without it, or nothing", .choices = "attention|plain|none"),
   DX_OPTION(config, head_channels, "all", 1, 4096, "channels of one attention head", .words = "all=0"),

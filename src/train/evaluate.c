@@ -29,7 +29,7 @@ const dx_option dx_evaluate_options[] = {
             "of the terms in a pilot on the training split (neyman)", .choices = "squares|neyman", .role = DX_FREE),
   DX_OPTION(dx_evaluate_config, respace, "none", 0, 0,
             "the bound of a process of fewer steps: how many of 1..T, or numbers of them in equal sections, such as 10,15,20; the network "
-            "is given their t; the evaluations of one run are of one grid", .role = DX_FREE),
+            "is given their t; the evaluations of one run are of one grid", .role = DX_FREE, .alias = "timestep_respacing"),
   DX_OPTION(dx_evaluate_config, spacing, "sections", 0, 0,
             "where they lie: each section's ends and evenly between (sections), or of one number evenly from 1 to T (linspace), "
             "T/n apart from 1 on (leading) or down from T (trailing)", .choices = "sections|linspace|leading|trailing", .role = DX_FREE),

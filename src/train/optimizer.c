@@ -12,7 +12,8 @@
 #include "base/math.h"
 
 const dx_option dx_train_options[] = {
-  DX_OPTION(dx_train_config, steps, "1000", 0, 1e12, "optimizer steps of the whole run", .role = DX_FREE),
+  DX_OPTION(dx_train_config, steps, "1000", 0, 1e12, "optimizer steps of the whole run", .role = DX_FREE,
+            .alias = "epochs|num_epochs|iterations|num_iterations|max_steps|max_train_steps|lr_anneal_steps"),
   DX_OPTION(dx_train_config, batch, "128", 1, 1e9, "examples of one step, over all ranks"),
   DX_OPTION(dx_train_config, grain, "8", 1, 4096,
             "examples that one thread, or one crew (run.crew), computes at a time; divides batch and fixes the order of sums"),
@@ -22,7 +23,7 @@ const dx_option dx_train_options[] = {
             .choices = "uniform|stratified|antithetic|importance|log-normal"),
   DX_OPTION(dx_train_config, optimizer, "adam", 0, 0, "how gradients become steps",
             .choices = "adam|adamw"),
-  DX_OPTION(dx_train_config, rate, "2e-4", 0, 1e30, "learning rate after warm-up"),
+  DX_OPTION(dx_train_config, rate, "2e-4", 0, 1e30, "learning rate after warm-up", .alias = "lr"),
   DX_OPTION(dx_train_config, beta1, "0.9", 0, 0.999999, "decay of Adam's first moment"),
   DX_OPTION(dx_train_config, beta2, "0.999", 0, 0.9999999, "decay of Adam's second moment"),
   DX_OPTION(dx_train_config, epsilon, "1e-8", 1e-30, 1, "Adam's guard against division by zero"),
