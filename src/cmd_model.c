@@ -47,18 +47,17 @@ static void say_imported(const dx_call *call, const char *path, const dx_model_s
                "(data.file=... or data.kind=...)");
 }
 
-/* given: assignments of the command line that take part. */
-static dx_error *create(const dx_call *call, const dx_diffusers *d, const dx_diffusers_process *process, int given, dx_experiment **out)
+/* name: whose settings they are, for errors. given: assignments of the command line that take part. */
+static dx_error *create(const dx_call *call, const char *name, const dx_diffusers *d, const dx_diffusers_process *process, int given,
+                        dx_experiment **out)
 {
   const char *const more = process->settings ? process->settings : "";
   const size_t size = strlen(d->settings) + strlen(more);
   char *const text = malloc(size + 1);
-  char name[4096];
   dx_error *err;
 
   if (!text) return DX_FAIL(INTERNAL, "no memory for settings");
   snprintf(text, size + 1, "%s%s", d->settings, more);
-  snprintf(name, sizeof name, "%s (as settings)", call->argv[1]);
   err = dx_experiment_create(name, text, size, call->argv + 3, given, DX_DATA_UNREAD, out);
   free(text);
   return err;
@@ -78,24 +77,36 @@ static void add_lacks(dx_diffusers_process *process, const dx_error *err)
   }
 }
 
-/* The experiment that a folder and the command line describe. A process that diffx refuses by itself is left out, and told;
-   what is wrong with it and the command line together is the user's. */
+static bool sets_process(const dx_call *call)
+{
+  for (int i = 3; i < call->argc; i++)
+    if (!strncmp(call->argv[i], "process.", 8) || !strncmp(call->argv[i], "objective.", 10)) return true;
+  return false;
+}
+
+/* The experiment that a folder and the command line describe. A process that diffx refuses by itself is left out, and told,
+   unless the command line has a part in it; what is wrong with both together is the user's. */
 static dx_error *describe(const dx_call *call, const dx_diffusers *d, dx_diffusers_process *process, dx_experiment **out)
 {
   const int given = call->argc - 3;
-  dx_error *const refused = create(call, d, process, given, out);
   dx_experiment *alone = NULL;
+  char name[4096];
 
-  if (!refused || dx_error_code(refused) != DX_E_CONFIG || !process->settings) return refused;
-  dx_error *const why = create(call, d, process, 0, &alone);
+  snprintf(name, sizeof name, "%s (as settings)", call->argv[1]);
+  dx_error *const refused = create(call, name, d, process, given, out);
+  if (!refused || dx_error_code(refused) != DX_E_CONFIG || !process->settings || sets_process(call)) return refused;
+  dx_error *const why = create(call, "settings", d, process, 0, &alone);
   dx_experiment_destroy(alone);
-  if (!why) return refused;
+  if (!why || dx_error_code(why) != DX_E_CONFIG) {
+    dx_error_free(why ? refused : NULL);
+    return why ? why : refused;
+  }
   add_lacks(process, why);
   dx_error_free(why);
   dx_error_free(refused);
   free(process->settings);
   process->settings = NULL;
-  return create(call, d, process, given, out);
+  return create(call, name, d, process, given, out);
 }
 
 static dx_error *import(const dx_call *call)

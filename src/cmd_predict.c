@@ -21,12 +21,9 @@ dx_error *dx_cmd_predict(const dx_call *call_)
   dx_call_ema(&call, weights);
   if (call.argc < 3 || strchr(call.argv[1], '=') || strchr(call.argv[2], '='))
     return DX_FAIL(USAGE, "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5 [--ema[=RATE]] [key=value ...]");
-  for (int i = 3; i < call.argc; i++) {
-    const char *const dot = strchr(call.argv[i], '.');
-
-    if (dot && !strncmp(dot, ".weights=", 9)) /* of evaluate and sample, which start with others than predict does */
+  for (int i = 3; i < call.argc; i++) /* evaluate and sample start with other weights than predict does */
+    if (!strncmp(call.argv[i], "evaluate.weights=", 17) || !strncmp(call.argv[i], "sample.weights=", 15))
       return DX_FAIL(USAGE, "%s is of no use to predict: it takes the raw weights, or the average by --ema[=RATE]", call.argv[i]);
-  }
   job.in = call.argv[1];
   job.out = call.argv[2];
   call.argv[2] = call.argv[0]; /* the checkpoint, then assignments */

@@ -110,6 +110,7 @@ refused "an unknown schedule" 3 0 "process.schedule is linar; allowed: linear, c
 test "$(grep -c . said)" = 1
 ok $? "is told once, and nothing of what another one would need"
 refused "a word of another program" 3 0 "sample.sampler is ddpm; allowed: ancestral, ddim or heun; did you mean ancestral?" -- "$exp/points.yaml" sample.sampler=ddpm --dry-run
+refused "a key of another section" 3 0 "dim is not a key; did you mean data.dim?" -- "$exp/gaussian.yaml" dim=3 --dry-run
 refused "keys of another program" 3 0 "lr is not a key; did you mean train.rate?" "epochs is not a key; did you mean train.steps?" "channel_mult is not a key; did you mean model.multipliers" -- "$exp/points.yaml" lr=1e-3 train.epochs=3 model.channel_mult=1 --dry-run
 refused "a section that is a word" 3 0 "data is a section" -- word.yaml --dry-run
 test "$(grep -c . said)" = 1

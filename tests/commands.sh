@@ -58,7 +58,7 @@ says "--dry-run: what ranks of a node hold once" "MiB in the largest rank, 22.8 
 if "$diffx" list | grep -q '^  amx '; then
   says "--dry-run: a faster kernel set" "(run.kernels: amx multiplies faster where layers are wide, with other bits)" -- "$exp/points.yaml" --dry-run run.threads=1
 fi
-says "--dry-run: what run.profile takes" "  run.profile     64.0 while the machine is measured" -- "$exp/points.yaml" --dry-run run.threads=1 run.profile=true
+says "--dry-run: what run.profile takes" "  run.profile     64.0 beside what is always there, while the machine is measured" -- "$exp/points.yaml" --dry-run run.threads=1 run.profile=true
 says "--dry-run: idle workers are warned about" "16 workers but only 4 grains: 12 workers will be idle" "0 to 1 per worker" -- "$exp/points.yaml" --dry-run --ranks 8 run.threads=2
 says "--dry-run: an evaluation every so often" "evaluations       8 of 550 forwards each" "samples           2 drawings" -- "$exp/smoke.yaml" --dry-run evaluate.every=8
 says "--dry-run: the timesteps that a budget gives" "evaluations       2 of 372 forwards each" "  timesteps       7 of 12 of each example, by evaluate.budget" -- \

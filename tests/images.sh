@@ -73,6 +73,9 @@ ranks 1 net.yaml output=unwatched run.threads=1 >unwatched.log 2>&1 && ranks 1 n
 bad=$?
 ok $bad "a profile, and the same bits with it"
 test $bad = 0 || show unwatched.log watched.log watched.cmp
+cp watched/profile.csv kept.csv
+ranks 1 net.yaml output=watched run.threads=2 run.profile=true >watched.log 2>&1 && cmp kept.csv watched/profile.csv >watched.cmp 2>&1
+ok $? "a run at its end keeps its profile"
 # conv_in: 24 grains x 4 examples x 64 pixels x 9 x 3 x 8 products; no layer is slower than all; every layer but norms has operations
 awk -F, 'NR < 3 { next } { calls[$3] += $1 == "conv_in" ? $4 : 0; if ($1 == "conv_in" && $3 == "forward") flops = $6
     if ($5 < 0 || $4 < 1) bad = 1; if ($6 == 0 && $2 != "rest" && $2 !~ /^norm/) bad = 1; n++ }

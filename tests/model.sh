@@ -94,6 +94,8 @@ scheduled flat flat/scheduler_config.json '{"_class_name": "ScoreSdeVeScheduler"
 scheduled flat flat/scheduler_config.json '{"_class_name": "HeunDiscreteScheduler", "beta_schedule": "linear"}' "it tells not both beta_start and beta_end"
 scheduled flat flat/scheduler_config.json '{"_class_name": "CogVideoXDDIMScheduler", "snr_shift_scale": 3.0, "prediction_type": "v_prediction"}' \
   "diffx has no snr_shift_scale; process: linear, 1000 timesteps, predicts v"
+scheduled flat flat/scheduler_config.json '{"_class_name": "DDIMScheduler", "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02, "snr_shift_scale": 1.0}' \
+  "by flat/scheduler_config.json, process: linear, 1000 timesteps"
 scheduled flat flat/scheduler_config.json '{"prediction_type": "v_prediction", "variance_type": "learned"}' 'variance_type is "learned", which diffx has not'
 scheduled flat flat/scheduler_config.json '{"variance_type": "learned_range"}' "the network has no channels for it; process: linear"
 scheduled flat flat/scheduler_config.json '{"num_train_timesteps": 1}' "is not taken whole: process.timesteps is 1; allowed"
@@ -102,11 +104,13 @@ scheduled flat flat/scheduler_config.json '{"rescale_betas_zero_snr": true, "bet
   'is not taken whole: beta_schedule is "sigmoid", which diffx has not; objective.predict'
 scheduled flat flat/scheduler_config.json "{\"num_train_timesteps\": 4000, \"trained_betas\": [$(awk 'BEGIN { for (i = 0; i < 3999; i++) printf "0.0012345678901234567, " }') 0.5]}" \
   "trained_betas are 4000, more than process.betas takes"
+echo '{"num_train_timesteps": 4000, "rescale_betas_zero_snr": true}' >flat/scheduler_config.json
+refused "a process that is wrong beside one that is given" 3 1 "objective.predict" model import flat x.h5 process.schedule=cosine
 echo '{"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 50}' >flat/scheduler_config.json
 refused "a wrong key beside a process that is right" 3 1 "evaluate.respace is 100; allowed" model import flat x.h5 evaluate.respace=100
 refused "a process that the command line spoils" 3 1 "process.timesteps is 1; allowed" model import flat x.h5 process.timesteps=1
 for wrong in '"beta_schedule": 7' '"trained_betas": [0.1, "a"]' '"trained_betas": 0.1' '"beta_schedule": "linear", "num_train_timesteps": 0.5' \
-  '"beta_schedule": "linear", "beta_start": "small"' '"beta_schedule": "linear", "rescale_betas_zero_snr": 3' '"beta_schedule": "linear", "prediction_type": []'; do
+  '"snr_shift_scale": "a"' '"beta_schedule": "linear", "beta_start": "small"' '"beta_schedule": "linear", "rescale_betas_zero_snr": 3' '"beta_schedule": "linear", "prediction_type": []'; do
   echo "{$wrong}" >flat/scheduler_config.json
   key=$(echo "$wrong" | sed 's/.*"\([a-z_]*\)": [^:]*$/\1/')
   refused "import with a wrong $wrong" 5 1 "flat/scheduler_config.json: $key is " model import flat x.h5
@@ -239,6 +243,7 @@ test ! -e bad.h5 && test ! -e bad.h5.part
 judge $? "and none of these left a file"
 refused "predict: over its input" 4 2 "x.h5 stands there and is another file: it is not overwritten" predict g.h5 x.h5 x.h5
 refused "predict: two files too few" 2 1 "usage: diffx predict RUN|CHECKPOINT IN.h5 OUT.h5" predict g.h5 x.h5
+refused "predict: the weights of sample" 2 1 "sample.weights=ema is of no use to predict" predict g.h5 x.h5 bad.h5 sample.weights=ema
 refused "predict: the weights of evaluate" 2 1 "evaluate.weights=ema is of no use to predict: it takes the raw weights, or the average by --ema" predict g.h5 x.h5 bad.h5 evaluate.weights=ema
 refused "predict: no checkpoint" 5 2 "no run folder and no good checkpoint" predict x.h5 x.h5 bad.h5
 "$py" -c 'import h5py, numpy as np

@@ -30,8 +30,8 @@ typedef struct {
   size_t at, room;          /* offset and size of the field */
   const char *help;         /* one sentence, with the unit */
   const char *choices;      /* text only: "linear|cosine", or NULL for any text */
-  const char *alias;        /* what other programs call the option, where that is not near its key: "lr|..."; only for the error's
-                               hint */
+  const char *alias;        /* what other programs call the option, where nearness finds another or none: "lr|..."; only for the
+                               error's hint */
   const char *elsewhere;    /* what other programs call some of them, for the error's hint: "ddpm=ancestral|..." */
   const char *words;        /* numbers only: words that stand for values, which may lie
                                outside of lo..hi: "auto=0|none=-1" */

@@ -153,7 +153,7 @@ static int unlikeliness(const char *in, const char *typed, const dx_section *s, 
   const int apart = strcmp(in, s->prefix) != 0, similar = apart ? dx_text_near(in, s->prefix) : 0;
   const int unchosen = s->into == NULL;
 
-  if (is_alias(o, typed)) return unchosen;
+  if (is_alias(o, typed)) return (apart ? 4 : 0) + unchosen;
   if (d < 0) return -1;
   if (!apart) return 2 * d + unchosen;
   if (*in && *s->prefix && similar >= 0) return 2 * (d + similar) + unchosen;

@@ -23,7 +23,8 @@ typedef struct {
 } config;
 
 static const dx_option options[] = {
-  DX_OPTION(config, steps, "18", 1, 1000000, "steps, of two predictions each, but for the last, which has one", .role = DX_FREE),
+  DX_OPTION(config, steps, "18", 1, 1000000, "steps, of two predictions each, but for the last, which has one", .role = DX_FREE,
+            .alias = "num_inference_steps"),
   DX_OPTION(config, sigma_min, "0.002", 1e-6, 1e6, "sigma = sqrt((1 - abar) / abar) of the last step, at least that of t = 1 where "
             "objective.predict is not edm", .role = DX_FREE),
   DX_OPTION(config, sigma_max, "80", 1e-6, 1e6, "sigma of the first step, at most that of t = T where objective.predict is not edm",

@@ -14,7 +14,8 @@
    after the other. The next square of B is split meanwhile, and of A while the first columns are multiplied: vectors and
    tiles work at the same time. A processor looks some two hundred vectors ahead of the oldest product that is not done, so
    only a few rows are split between two products. Where more rows follow, what was split of B is kept for them in the
-   second cache: even hidden, splitting costs what a processor may use of power, and with it its pace. */
+   second cache, for some 256 rows of C at a time, which lie there, too: even hidden, splitting costs what a processor may
+   use of power, and with it its pace. */
 #include "kernel/vector.h"
 
 #include <string.h>
@@ -23,8 +24,7 @@
    tile. */
 enum { TILE = 16, STEP = 32, PARTS = 3, PRODUCTS = 6, TILES = 4, ROW_BYTES = 64 };
 enum { SQUARES = 8, FEWEST = SQUARES / TILES }; /* of A that are split at a time; steps of that */
-/* Columns of B that are kept for the rows below; squares of them; tiles of rows that use them, whose A and C stay in that cache,
-   too. */
+/* Columns of B that are kept for the rows below; squares of them; tiles of rows that use them. */
 enum { COLUMNS = 256, KEPT = COLUMNS / TILE * FEWEST, MOST_BELOW = 16 };
 /* k after which a sum grows by sums of FEWEST steps, for which the tiles start with 0; k below which floats are faster. */
 enum { SUM = 512, SMALL = 16 };
@@ -383,13 +383,13 @@ static void multiply_rows(strip *s, int64_t first, int64_t tiles)
 
 static void multiply(const product *q)
 {
-  const int64_t tiles = (q->m + TILE - 1) / TILE, parts = (tiles + MOST_BELOW - 1) / MOST_BELOW;
+  const int64_t tiles = (q->m + TILE - 1) / TILE, groups = (tiles + MOST_BELOW - 1) / MOST_BELOW;
   strip s;
 
   if (q->m == 0 || q->n == 0) return;
   configure();
   s.q = q;
-  for (int64_t p = 0; p < parts; p++) multiply_rows(&s, tiles * p / parts * TILE, tiles * (p + 1) / parts - tiles * p / parts);
+  for (int64_t g = 0; g < groups; g++) multiply_rows(&s, tiles * g / groups * TILE, tiles * (g + 1) / groups - tiles * g / groups);
 }
 
 static void multiply_floats(const product *q)

@@ -198,8 +198,8 @@ static void print_memory(const dx_problem *p, const dx_trainer_plan *plan, int r
           ranks > 1 && p->net && dx_net_packs_together(p->net) ? ", once on a node" : "", plan->crews, (double)plan->workspace / mib);
   fprintf(to, "  in a checkpoint %.1f of a vector on its way into the file, while what a step takes is given back\n",
           (double)plan->checkpoint / mib);
-  if (p->spec->run.profile)
-    fprintf(to, "  run.profile     %.1f while the machine is measured, before the first step\n", (double)dx_roof_bytes(p->team->threads) / mib);
+  if (p->spec->run.profile && p->net)
+    fprintf(to, "  run.profile     %.1f beside what is always there, while the machine is measured, before the first step\n", (double)dx_roof_bytes(p->team->threads) / mib);
 }
 
 /* Is here a kernel set that auto does not take? */

@@ -524,14 +524,14 @@ static dx_error *begin_profile(run *r)
   return dx_comm_agree(r->team->comm, err);
 }
 
-/* Rank 0's own passes, as far as the run came.  Local */
+/* Rank 0's own passes, as far as the run came; a run that was at its end keeps the profile that it has.  Local */
 static dx_error *tell_profile(run *r)
 {
   dx_profile_report report = {.params = dx_problem_params(r->problem), .roof = r->roof, .threads = r->team->threads,
                               .steps = state(r)->step - r->begin_step, .compute = r->all_compute, .exchange = r->all_exchange};
   char path[4096];
 
-  if (!profiles(r)) return NULL;
+  if (!profiles(r) || r->complete) return NULL;
   report.sum = dx_net_profile(r->problem->net);
   snprintf(path, sizeof path, "%s/profile.csv", r->spec->output);
   return dx_profile_tell(&report, r->team->log, path);
