@@ -97,13 +97,11 @@ static dx_error *describe(const dx_call *call, const dx_diffusers *d, dx_diffuse
   if (!refused || dx_error_code(refused) != DX_E_CONFIG || !process->settings || sets_process(call)) return refused;
   dx_error *const why = create(call, "settings", d, process, 0, &alone);
   dx_experiment_destroy(alone);
-  if (!why || dx_error_code(why) != DX_E_CONFIG) {
-    dx_error_free(why ? refused : NULL);
-    return why ? why : refused;
-  }
+  if (!why) return refused;
+  dx_error_free(refused);
+  if (dx_error_code(why) != DX_E_CONFIG) return why;
   add_lacks(process, why);
   dx_error_free(why);
-  dx_error_free(refused);
   free(process->settings);
   process->settings = NULL;
   return create(call, name, d, process, given, out);

@@ -43,6 +43,17 @@ static int piece(const char **from, const char **start)
 
 /* ---- texts ---- */
 
+bool dx_text_listed(const char *text, const char *list)
+{
+  const size_t length = strlen(text);
+  const char *start;
+  int n;
+
+  while (list && (n = piece(&list, &start)) > 0)
+    if ((size_t)n == length && !memcmp(start, text, length)) return true;
+  return false;
+}
+
 enum { NEAR_MAX = 64 }; /* longer texts are near to nothing */
 
 static int least(int a, int b) { return a < b ? a : b; }
@@ -297,14 +308,9 @@ static const char *list_read(const dx_option *o, const char *text, dx_ints *ints
 
 static const char *text_read(const dx_option *o, const char *text, char *out)
 {
-  const char *rest = o->choices, *start;
   const size_t length = strlen(text);
-  bool found = !o->choices;
-  int n;
 
-  while (rest && (n = piece(&rest, &start)) > 0)
-    if ((size_t)n == length && !memcmp(start, text, length)) found = true;
-  if (!found) return "";
+  if (o->choices && !dx_text_listed(text, o->choices)) return "";
   if (length >= o->room) return ", too long";
   memcpy(out, text, length + 1);
   return NULL;

@@ -71,6 +71,8 @@ const dx_option *dx_option_find(const dx_option *table, const char *key);
 /* "a whole number from 1 to 4096, or auto": what the option takes. */
 int dx_option_allowed(const dx_option *o, char *text, size_t room);
 
+/* Is text one of "a|b|c"? list may be NULL. */
+bool dx_text_listed(const char *text, const char *list);
 /* Edits (insert, delete, replace, swap neighbours) that turn a into b; for a text of
    more than 63 bytes the length of the longer one, since nothing is near it. */
 int dx_text_distance(const char *a, const char *b);

@@ -137,15 +137,6 @@ static bool is_prefix(const report *r, const char *name)
   return false;
 }
 
-static bool is_alias(const dx_option *o, const char *typed)
-{
-  const size_t length = strlen(typed);
-
-  for (const char *one = o->alias; one; one = strchr(one, '|') ? strchr(one, '|') + 1 : NULL)
-    if (strcspn(one, "|") == length && !strncmp(one, typed, length)) return true;
-  return false;
-}
-
 /* How unlikely it is that `typed` of section `in` was meant as that row; -1: not at all. */
 static int unlikeliness(const char *in, const char *typed, const dx_section *s, const dx_option *o)
 {
@@ -153,7 +144,7 @@ static int unlikeliness(const char *in, const char *typed, const dx_section *s, 
   const int apart = strcmp(in, s->prefix) != 0, similar = apart ? dx_text_near(in, s->prefix) : 0;
   const int unchosen = s->into == NULL;
 
-  if (is_alias(o, typed)) return (apart ? 4 : 0) + unchosen;
+  if (dx_text_listed(typed, o->alias)) return (apart ? 4 : 0) + unchosen;
   if (d < 0) return -1;
   if (!apart) return 2 * d + unchosen;
   if (*in && *s->prefix && similar >= 0) return 2 * (d + similar) + unchosen;

@@ -206,8 +206,8 @@ static dx_error *put_ramp(const reader *r, const char *schedule)
 static dx_error *put_betas(const reader *r)
 {
   const dx_json *const betas = value_of(r, "trained_betas"), *const flow = value_of(r, "use_flow_sigmas");
-  const char *schedule;
   const dx_json *const shift = value_of(r, "snr_shift_scale");
+  const char *schedule;
   bool flows = false;
   double by = 1;
 
